@@ -1,0 +1,54 @@
+"""Which certificates a machine holds: one per service, with the names under which others reach it."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from inventories.settings import Machine, Site
+
+FOLDER = "/etc/rag/pki"
+AUTHORITY = f"{FOLDER}/ca.crt"
+LIFE = timedelta(days=90)
+
+ETCD_CLIENT = "etcd-client"
+"""etcd admits only certificates with this name: every other service of the site is signed by the same CA."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A key pair of one service on one machine."""
+
+    service: str
+    group: str
+    names: tuple[str, ...]
+    addresses: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Made on the machine; never leaves it."""
+        return f"{FOLDER}/{self.service}.key"
+
+    @property
+    def certificate(self) -> str:
+        """What the CA signed."""
+        return f"{FOLDER}/{self.service}.crt"
+
+
+def certificates(site: Site, machine: Machine) -> list[Certificate]:
+    """Every certificate of ``machine``: the machine's names, and what the service adds."""
+
+    def certificate(service: str, group: str, *names: str, addresses: tuple[str, ...] = ()) -> Certificate:
+        own = (machine.name, f"{machine.name}.{site.domain}", "localhost")
+        return Certificate(service, group, (*own, *names), (str(machine.address), "127.0.0.1", *addresses))
+
+    held = [certificate("node-exporter", "prometheus")]
+    if "etcd" in machine.roles:
+        held.append(certificate("etcd", "etcd", ETCD_CLIENT))
+    if "database" in machine.roles:
+        held += [certificate("patroni", "postgres", ETCD_CLIENT), certificate("postgresql", "postgres")]
+    if machine.roles & {"app", "balancer", "inference"}:
+        held.append(certificate("proxy", "haproxy"))
+    if "balancer" in machine.roles:
+        held.append(certificate("web", "haproxy", site.domain, addresses=(str(site.entry),)))
+    if "monitoring" in machine.roles:
+        held.append(certificate("monitoring", "root"))
+    return held

@@ -1,0 +1,187 @@
+"""A site's secrets: made once, kept in one age-encrypted file, readable with the `age` command too."""
+
+import json
+import os
+import secrets as random
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyrage
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydantic import SecretStr
+
+from inventories.settings import SettingsError
+
+FOLDER = Path(__file__).parent / "secrets"
+CA_YEARS = 10
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A secret's name, what it is for, and how it is made."""
+
+    name: str
+    why: str
+    make: Callable[[], str]
+
+
+def _password() -> str:
+    return random.token_urlsafe(32)
+
+
+def _authority_key() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+KINDS = (
+    Kind("authority-key", "signs every certificate of the site", _authority_key),
+    Kind("postgres-password", "PostgreSQL's superuser, for Patroni alone", _password),
+    Kind("replication-password", "replicas fetch the write-ahead log with it", _password),
+    Kind("rewind-password", "pg_rewind reads the new primary with it", _password),
+    Kind("database-password", "the application's role in PostgreSQL", _password),
+    Kind("token-key", "signs the tokens of signed-in users", _password),
+    Kind("admin-password", "the first administrator's password", _password),
+)
+
+
+def file_of(site: str) -> Path:
+    """Where a site's secrets lie; RAG_SECRETS_DIR moves the folder."""
+    return Path(os.environ.get("RAG_SECRETS_DIR", FOLDER)) / f"{site}.age"
+
+
+def key_file_of(site: str) -> Path:
+    """Where the age key that opens them lies; RAG_AGE_KEY names another file."""
+    default = Path.home() / ".config" / "onprem-rag" / f"{site}.age-key"
+    return Path(os.environ.get("RAG_AGE_KEY", default))
+
+
+def secrets_of(site: str) -> dict[str, SecretStr]:
+    """Every secret of the site; a missing file and a key that does not fit are refused in one line."""
+    path = file_of(site)
+    if not path.is_file():
+        raise SettingsError(f"secrets of {site} = (no file {path}); they are made once; make secrets SITE={site}")
+    try:
+        opened = pyrage.decrypt(path.read_bytes(), [_identity(site)])
+    except pyrage.DecryptError:
+        raise SettingsError(
+            f"age key = {key_file_of(site)}; it does not open {path}; set RAG_AGE_KEY to the key file that made it"
+        ) from None
+    return {name: SecretStr(value) for name, value in json.loads(opened).items()}
+
+
+def _identity(site: str) -> pyrage.x25519.Identity:
+    path = key_file_of(site)
+    if not path.is_file():
+        raise SettingsError(f"age key = (no file {path}); it opens the secrets; copy it there or set RAG_AGE_KEY")
+    lines = [line for line in path.read_text().splitlines() if line.startswith("AGE-SECRET-KEY-")]
+    try:
+        return pyrage.x25519.Identity.from_str(lines[0])
+    except (IndexError, pyrage.IdentityError):
+        raise SettingsError(
+            f"age key = {path}; a line AGE-SECRET-KEY-1… is needed; copy the key file again or set RAG_AGE_KEY"
+        ) from None
+
+
+def create(site: str) -> list[str]:
+    """
+    Make every secret that the site lacks and keep those it has; return the names of the new ones.
+
+    The file is replaced in one step, so an interrupted run leaves the old one whole.
+    """
+    path, known = file_of(site), {}
+    if path.is_file():
+        known = {name: value.get_secret_value() for name, value in secrets_of(site).items()}
+    new = [kind for kind in KINDS if kind.name not in known]
+    values = known | {kind.name: kind.make() for kind in new}
+    if "authority-certificate" not in values:
+        values["authority-certificate"] = _authority_certificate(site, values["authority-key"])
+    if values != known:
+        _write(site, values)
+    return [name for name in values if name not in known]
+
+
+def _write(site: str, values: dict[str, str]) -> None:
+    key_file, path = key_file_of(site), file_of(site)
+    if not key_file.is_file():
+        identity = pyrage.x25519.Identity.generate()
+        key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _put_private(key_file, f"# public key: {identity.to_public()}\n{identity}\n".encode())
+    locked = pyrage.encrypt(json.dumps(values).encode(), [_identity(site).to_public()], armored=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _put_private(path, locked)
+
+
+def _put_private(path: Path, content: bytes) -> None:
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _authority_certificate(site: str, key_pem: str) -> str:
+    key = serialization.load_pem_private_key(key_pem.encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - made above, for the type checker
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{site} site CA")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=365 * CA_YEARS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_signs_only(), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _signs_only() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """`make secrets SITE=…`: say what was made and where, never a value."""
+    if len(arguments) != 1:
+        print("site = (nothing); the name of a file in inventories/ is needed; make secrets SITE=prod", file=sys.stderr)
+        return 2
+    site = arguments[0]
+    if not (Path(__file__).parent / site).is_file():
+        print(f"site = {site}; a file inventories/{site} is needed; ls inventories", file=sys.stderr)
+        return 2
+    try:
+        made = create(site)
+    except SettingsError as refused:
+        print(refused, file=sys.stderr)
+        return 2
+    print(f"{file_of(site)}: {len(made)} secrets made{': ' + ', '.join(made) if made else ', nothing was missing'}")
+    print(f"{key_file_of(site)} opens it: keep a copy of this key somewhere safe, without it the secrets are lost")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

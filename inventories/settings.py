@@ -1,0 +1,252 @@
+"""Every setting a site may choose: its type, its default, its limits and the reason for it."""
+
+import json
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pyinfra.api.exceptions import PyinfraError
+
+Role = Literal["etcd", "database", "inference", "app", "balancer", "monitoring", "backup"]
+Network = IPv4Network | IPv6Network
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
+Domain = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9._-]+$")]
+
+
+class SettingsError(PyinfraError):
+    """A site asks for something that cannot be deployed; the text is one line."""
+
+
+class Frozen(BaseModel):
+    """A group of settings: unknown names and values out of bounds are refused in one line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as refused:
+            raise SettingsError(_one_line(type(self).__name__, refused)) from None
+
+    def to_json(self) -> object:
+        """Let ``pyinfra debug-inventory`` show the settings; secrets appear as asterisks."""
+        return json.loads(self.model_dump_json())
+
+
+def _one_line(model: str, refused: ValidationError) -> str:
+    problem = refused.errors()[0]
+    setting = ".".join([model.lower(), *map(str, problem["loc"])])
+    if problem["type"] == "missing":
+        return f"{setting} = (nothing); a value is needed; see docs/settings.md"
+    if problem["type"] == "extra_forbidden":
+        return f"{setting} = {problem['input']!r}; no setting has this name; see docs/settings.md"
+    need = problem["msg"].removeprefix("Value error, ")
+    shown = "" if problem["type"] == "value_error" else f" = {problem['input']!r}"
+    return f"{setting}{shown}; {need[0].lower()}{need[1:]}; see docs/settings.md"
+
+
+class Machine(Frozen):
+    """One computer and the roles that it carries."""
+
+    name: Name = Field(description="its host name; other machines and certificates use it")
+    address: IPv4Address = Field(description="where the other machines reach it")
+    roles: frozenset[Role] = Field(default=frozenset(), description="what it does; any set of roles fits one machine")
+    interface: str = Field(default="eth0", description="the network interface that carries the address and the VIP")
+    gpu: bool = Field(default=False, description="it has an NVIDIA GPU: the driver is installed, Ollama uses it")
+
+
+class Ssh(Frozen):
+    """How the controller reaches the machines."""
+
+    key: Path | None = Field(default=None, description="private key file; none: the agent's and the user's own keys")
+    known_hosts: Path = Field(
+        default=Path("inventories/known_hosts"), description="the machines' real host keys; any other key is refused"
+    )
+    port: int = Field(default=22, ge=1, le=65535, description="where sshd listens")
+    user: Name = Field(default="deploy", description="who deploys after the first contact, with sudo")
+    first_user: Name = Field(default="root", description="who is asked only while the deploy user does not exist yet")
+    authorized_keys: tuple[str, ...] = Field(min_length=1, description="public keys that may log in as the deploy user")
+
+
+class Packages(Frozen):
+    """Where Debian packages and the time come from."""
+
+    mirror: str = Field(default="", description="Debian mirror's address; none: the sources that the machine has")
+    security_mirror: str = Field(default="", description="Debian security mirror's address; goes with mirror")
+    ntp_servers: tuple[str, ...] = Field(default=(), description="time servers; none: Debian's pool")
+
+
+class Etcd(Frozen):
+    """The store that elects the PostgreSQL primary."""
+
+    heartbeat_ms: int = Field(default=100, ge=50, le=1000, description="raise to the round trip between the machines")
+    election_ms: int = Field(default=1000, ge=500, le=50000, description="ten heartbeats, as etcd's tuning page asks")
+
+
+class Database(Frozen):
+    """PostgreSQL under Patroni."""
+
+    version: Literal[17] = Field(default=17, description="PostgreSQL's major version, as Debian 13 ships it")
+    memory_mb: int = Field(default=4096, ge=256, description="memory that PostgreSQL may plan with on each machine")
+    max_connections: int = Field(default=200, ge=50, le=2000, description="upper bound of sessions on each machine")
+    ttl: int = Field(default=20, ge=20, le=300, description="seconds until a silent primary loses its lease")
+    loop_wait: int = Field(default=2, ge=1, le=60, description="seconds between two looks of Patroni")
+    retry_timeout: int = Field(default=3, ge=3, le=60, description="seconds that etcd may be unreachable")
+
+    @model_validator(mode="after")
+    def _lease_outlives_retries(self) -> Self:
+        if self.loop_wait + 2 * self.retry_timeout > self.ttl:
+            need = self.loop_wait + 2 * self.retry_timeout
+            raise ValueError(f"ttl = {self.ttl}; at least loop_wait + 2 * retry_timeout = {need} is needed")
+        return self
+
+    @property
+    def shared_buffers_mb(self) -> int:
+        """A quarter of the memory, as PostgreSQL's manual advises (20.4.1)."""
+        return self.memory_mb // 4
+
+
+class Model(Frozen):
+    """A model that inference hosts must hold, named and pinned as Ollama lists it."""
+
+    name: ModelName = Field(description="name and tag, as in nomic-embed-text:v1.5")
+    digest: Sha256 | None = Field(default=None, description="sha256 of its manifest; none: any content of that name")
+
+
+class Inference(Frozen):
+    """Ollama and its models."""
+
+    archive: Path = Field(
+        default=Path("build/cache/ollama-linux-amd64.tar.zst"),
+        description="Ollama's archive on the controller; fetched there once when a url is named",
+    )
+    archive_url: str = Field(
+        default="https://github.com/ollama/ollama/releases/download/v0.32.7/ollama-linux-amd64.tar.zst",
+        description="where the controller fetches the archive when it is not there; empty: nowhere",
+    )
+    archive_sha256: Sha256 = Field(
+        default="ed1e39fe8fea90bd7f4c723bd949a2cea3153e111220ec0a183ea5b8dc8b2cae",
+        description="the archive is refused when its checksum differs",
+    )
+    version: str = Field(default="0.32.7", description="what `ollama --version` must answer")
+    model_store: Path | None = Field(
+        default=None,
+        description="folder with manifests/ and blobs/ on the controller, pushed to hosts that lack a model",
+    )
+    chat_model: Model = Field(default=Model(name="llama3.1:8b"), description="writes the answers")
+    embedding_model: Model = Field(
+        default=Model(name="nomic-embed-text:v1.5"), description="turns passages into vectors"
+    )
+    embedding_dimension: int = Field(default=768, ge=64, le=4096, description="length of the embedding model's vectors")
+    context_tokens: int = Field(
+        default=8192,
+        ge=1024,
+        le=131072,
+        description="one constant: a change makes Ollama reload, an excess is cut in silence",
+    )
+    parallel: int = Field(default=2, ge=1, le=64, description="answers that one host writes at the same time")
+    keep_alive: str = Field(
+        default="24h", pattern=r"^(-1|\d+[smh])$", description="how long an idle model stays loaded"
+    )
+    stand_in: bool = Field(default=False, description="the archive is the lab's stand-in; every report says so")
+
+
+class Application(Frozen):
+    """The RAG program on app hosts."""
+
+    memory_mb: int = Field(default=4096, ge=1024, description="memory for the API's workers on each app host")
+    cores: int = Field(default=4, ge=1, le=128, description="cores for the API's workers on each app host")
+    upload_mb: int = Field(default=200, ge=1, le=2048, description="largest document")
+    index_lag: int = Field(default=1000, ge=1, description="changes a host's index may be behind and still serve")
+    admin_user: Name = Field(default="admin", description="the first administrator's name")
+
+    @property
+    def workers(self) -> int:
+        """One per core, and no more than fit at 300 MB each (a worker takes 150-250 MB)."""
+        return max(2, min(self.cores, self.memory_mb // 300))
+
+
+class Vip(Frozen):
+    """The address that clients use; keepalived moves it between the balancers."""
+
+    address: IPv4Address = Field(description="a free address in the balancers' network")
+    router_id: int = Field(default=51, ge=1, le=255, description="VRRP's number, unique in that network")
+
+
+class Site(Frozen):
+    """Everything that one site wants."""
+
+    name: Name = Field(description="names the secrets' file")
+    domain: Domain = Field(description="the name that browsers open")
+    machines: tuple[Machine, ...] = Field(min_length=1, description="the fleet")
+    ssh: Ssh = Field(description="how the controller reaches the machines")
+    operators: tuple[Network, ...] = Field(min_length=1, description="networks that may open SSH")
+    users: tuple[Network, ...] = Field(min_length=1, description="networks that may open the web page and the API")
+    vip: Vip | None = Field(default=None, description="the balancers' common address; none: the balancer's own")
+    packages: Packages = Field(default=Packages(), description="where packages and time come from")
+    etcd: Etcd = Field(default=Etcd(), description="see below")
+    database: Database = Field(default=Database(), description="see below")
+    inference: Inference = Field(default=Inference(), description="see below")
+    application: Application = Field(default=Application(), description="see below")
+    secrets: dict[str, SecretStr] = Field(default={}, description="what `make secrets` made", repr=False)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        _unique("name", [machine.name for machine in self.machines])
+        _unique("address", [str(machine.address) for machine in self.machines])
+        for role, need in (("etcd", (1, 3, 5)), ("database", range(1, 8))):
+            count = len(self.having(role))
+            if count not in need:
+                raise ValueError(f"machines with role {role} = {count}; one of {[*need]} is needed")
+        for role in ("inference", "app", "balancer"):
+            if not self.having(role):
+                raise ValueError(f"machines with role {role} = 0; one at least is needed")
+        if self.vip is None and len(self.having("balancer")) > 1:
+            raise ValueError("vip = (nothing); two balancers need an address that moves between them")
+        if self.vip and self.vip.address in [machine.address for machine in self.machines]:
+            raise ValueError(f"vip.address = {self.vip.address}; a free address is needed, this one is a machine's")
+        return self
+
+    def having(self, role: str) -> tuple[Machine, ...]:
+        """The machines that carry ``role``, in the site's order; ``every`` is a role of all."""
+        return tuple(machine for machine in self.machines if role == "every" or role in machine.roles)
+
+    def machine(self, name: str) -> Machine:
+        """The machine of that name."""
+        return next(machine for machine in self.machines if machine.name == name)
+
+    def hosts(self, role: str) -> list[tuple[str, dict[str, object]]]:
+        """The machines of ``role`` as a pyinfra group."""
+        return [(f"@machine/{machine.name}", self._host_data(machine)) for machine in self.having(role)]
+
+    def _host_data(self, machine: Machine) -> dict[str, object]:
+        data: dict[str, object] = {
+            "site": self,
+            "machine": machine,
+            "ssh_hostname": str(machine.address),
+            "ssh_port": self.ssh.port,
+            "ssh_user": self.ssh.user,
+            "ssh_known_hosts_file": str(self.ssh.known_hosts),
+            "ssh_strict_host_key_checking": "yes",
+        }
+        return data | ({"ssh_key": str(self.ssh.key)} if self.ssh.key else {})
+
+    def secret(self, name: str) -> str:
+        """The secret's value; a missing one is refused with the command that makes it."""
+        if name not in self.secrets:
+            raise SettingsError(f"secret {name} = (nothing); every secret is needed; make secrets SITE={self.name}")
+        return self.secrets[name].get_secret_value()
+
+    @property
+    def entry(self) -> IPv4Address:
+        """The address that clients use."""
+        return self.vip.address if self.vip else self.having("balancer")[0].address
+
+
+def _unique(what: str, values: list[str]) -> None:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise ValueError(f"machines' {what} = {twice[0]}; each machine needs its own")

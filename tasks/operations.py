@@ -1,0 +1,157 @@
+"""The few operations that pyinfra lacks: many wants, one question, and only the difference is done."""
+
+import base64
+import hashlib
+import io
+import shlex
+import tarfile
+from collections import defaultdict
+from collections.abc import Generator, Iterable
+
+from gevent.lock import BoundedSemaphore
+from pyinfra import host
+from pyinfra.api import FunctionCommand, StringCommand, operation
+from pyinfra.api.exceptions import OperationError
+
+from tasks.facts import Found, MachineState, quoted
+from tasks.wants import Check, Directory, File, Unit, User, Wants
+
+Commands = Generator[StringCommand | FunctionCommand]
+
+
+@operation()
+def barrier() -> Commands:
+    """Order everything above before everything below, on every machine: lines alone do not."""
+    yield from ()
+
+
+@operation()
+def ensure(
+    users: Iterable[User] = (),
+    directories: Iterable[Directory] = (),
+    files: Iterable[File] = (),
+    absent: Iterable[str] = (),
+    units: Iterable[Unit] = (),
+    check: Check | None = None,
+) -> Commands:
+    """
+    Bring one service on this machine to what is wanted; ask the machine once, change only what differs.
+
+    + users, directories, files, absent: what shall be there, and which paths shall not
+    + units: enabled, running, and started after the last change of what they read
+    + check: waited for when anything was started; the deploy fails when it does not answer in time
+    """
+    wants = Wants(tuple(users), tuple(directories), tuple(files), tuple(absent), tuple(units), check)
+    found: Found = host.get_fact(MachineState, wants=wants)
+    stale = [file for file in wants.files if found.marks.get(file.path) != _mark(file)]
+    before = [*_lacking_users(wants, found), *_lacking_directories(wants, found), *put(stale)]
+    before += [StringCommand(f"rm -rf -- {quoted(gone)}")] if (gone := [p for p in absent if p in found.marks]) else []
+    starts = [
+        command for unit in wants.units for command in _start(unit, found.units.get(unit.name, set()), stale, check)
+    ]
+    if not (before or starts) and (check is None or found.answers):
+        host.noop("everything is as wanted")
+        return
+
+    yield from before
+    if any("systemd" in file.path for file in stale) or any("reload" in words for words in found.units.values()):
+        yield StringCommand("systemctl daemon-reload")
+    yield from starts
+    if check:
+        yield StringCommand(waiting(check, wants.units))
+
+
+def _mark(file: File) -> str:
+    return f"{hashlib.sha256(file.content).hexdigest()} {file.mode} {file.owner} {file.group}"
+
+
+def _lacking_users(wants: Wants, found: Found) -> list[StringCommand]:
+    commands = []
+    for user in wants.users:
+        if user.name not in found.users:
+            home = f"--home-dir {user.home} {'--no-create-home' if user.home == '/nonexistent' else '--create-home'}"
+            commands.append(StringCommand(f"useradd --system --user-group {home} --shell {user.shell} {user.name}"))
+        if missing := sorted(set(user.groups) - found.users.get(user.name, set())):
+            commands.append(StringCommand(f"usermod --append --groups {','.join(missing)} {user.name}"))
+    return commands
+
+
+def _lacking_directories(wants: Wants, found: Found) -> list[StringCommand]:
+    return [
+        StringCommand(f"install -d -m {entry.mode} -o {entry.owner} -g {entry.group} {shlex.quote(entry.path)}")
+        for entry in wants.directories
+        if found.marks.get(entry.path) != entry.mark
+    ]
+
+
+def put(files: list[File]) -> list[StringCommand]:
+    """
+    Commands that lay the files down with their rights.
+
+    They travel on the command's standard input: no argument list, log or folder for temporary files sees them.
+    Owners go by name on the machine; times are the machine's, so that units see what changed.
+    """
+    if not files:
+        return []
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for file in files:
+            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry.size, entry.mode = len(file.content), int(file.mode, 8)
+            entry.uname, entry.gname = file.owner, file.group
+            tar.addfile(entry, io.BytesIO(file.content))
+    text = base64.encodebytes(packed.getvalue()).decode()
+    return [
+        StringCommand(
+            "umask 022; base64 -d | tar --extract --touch --preserve-permissions --same-owner -C /", _stdin=text
+        )
+    ]
+
+
+def _start(unit: Unit, words: set[str], stale: list[File], check: Check | None) -> Commands:
+    if "enabled" not in words:
+        yield StringCommand(f"systemctl enable --quiet {unit.name}")
+    if "active" not in words:
+        yield StringCommand(f"systemctl restart {unit.name} || {_blame(unit)}")
+        return
+    if "stale" not in words and not any(file.path.startswith(read) for file in stale for read in unit.reads):
+        return
+    verb = "reload" if unit.reloads else "restart"
+    if unit.in_turn:
+        yield FunctionCommand(_in_turn, (unit, verb, check), {})
+    else:
+        yield StringCommand(f"systemctl {verb} {unit.name} || {_blame(unit)}")
+
+
+def _blame(unit: Unit) -> str:
+    return f"{{ journalctl --no-pager -u {unit.name} -n 15 >&2; exit 1; }}"
+
+
+def waiting(check: Check, units: tuple[Unit, ...] = ()) -> str:
+    """A shell line that waits for the check and says at the end what did not answer and where to read on."""
+    read = " ".join(f"-u {unit.name}" for unit in units) or "-e"
+    ask = f"timeout 10 sh -c {shlex.quote(check.command)}"
+    return (
+        f"end=$(( $(date +%s) + {check.seconds} )); until {ask} >/dev/null 2>&1; do "
+        f"if [ $(date +%s) -ge $end ]; then {ask} >&2; "
+        f"echo {shlex.quote(f'no answer in {check.seconds} s: {check.command}; read: journalctl {read} -n 50')} >&2; "
+        f"journalctl --no-pager {read} -n 15 >&2; exit 1; fi; sleep 0.3; done"
+    )
+
+
+_turns: dict[str, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(1))
+_broken: dict[str, str] = {}
+
+
+def _in_turn(unit: Unit, verb: str, check: Check | None) -> None:
+    # All machines of an operation run at once, so the turn is taken here, in the controller's memory.
+    with _turns[unit.name]:
+        if unit.name in _broken:
+            raise OperationError(
+                f"{unit.name} = not restarted; it did not come back on {_broken[unit.name]}; mend that first"
+            )
+        line = f"systemctl {verb} {unit.name}" + (f" && {{ {waiting(check, (unit,))}; }}" if check else "")
+        well, output = host.run_shell_command(StringCommand(line), _sudo=True)
+        if not well:
+            _broken[unit.name] = host.name
+            raise OperationError(f"{unit.name} on {host.name}: {' '.join(output.stderr_lines[-3:])}")
