@@ -1,0 +1,159 @@
+"""The running lab, for tests: find it, kill, cut and enter its machines, wait for what must come true."""
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from tests.lab import machine, network, state
+from tests.lab.host import LabError, locked, run
+from tests.lab.state import Lab
+
+__all__ = [
+    "Lab",
+    "Seen",
+    "cut",
+    "heal",
+    "kill",
+    "load",
+    "require_lab",
+    "see",
+    "shell",
+    "start",
+    "wait_for",
+    "wait_until",
+]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A machine as it is now: running, booting, cut or dead."""
+
+    name: str
+    address: str
+    state: str
+    up_seconds: float
+
+
+def load() -> Lab:
+    """The lab of this clone, running or not."""
+    name = state.name_here()
+    lab = state.here()
+    if lab and lab.name == name:
+        return lab
+    file = state.root() / name / "lab.json"
+    if not file.exists():
+        raise LabError(f"lab {name} = not there; this needs one; make lab")
+    return state.read(file)
+
+
+def require_lab() -> Lab:
+    """The running lab; without its bridge a packet to a machine would leave by this computer's uplink."""
+    lab = load()
+    if not network.exists(lab.bridge):
+        raise LabError(f"lab {lab.name} = not running, its bridge {lab.bridge} is absent; this needs it; make lab")
+    addresses = json.loads(run("ip", "-4", "-json", "address", "show", "dev", lab.bridge))
+    if not any(entry["local"] == lab.gateway for link in addresses for entry in link.get("addr_info", [])):
+        raise LabError(f"lab {lab.name} = its bridge has lost {lab.gateway}; this needs it; make lab")
+    return lab
+
+
+def require_machine(lab: Lab, name: str) -> None:
+    if name not in lab.machines:
+        raise LabError(
+            f"{name} = not in lab {lab.name}; one of {', '.join(lab.machines)} is needed; python -m tests.lab up {name}"
+        )
+
+
+def see(lab: Lab, name: str) -> Seen:
+    boot = machine.running(lab, name)
+    if boot is None:
+        word, age = "dead", 0.0
+    elif network.is_cut(lab.tag, name):
+        word, age = "cut", boot.age
+    else:
+        word, age = ("running" if answers(lab.machines[name]) else "booting"), boot.age
+    return Seen(name, lab.machines[name], word, round(age, 1))
+
+
+def answers(address: str, port: int = 22, seconds: float = 1) -> bool:
+    """Whether SSH greets there; a lab address is only asked while its bridge is there."""
+    try:
+        with socket.create_connection((address, port), timeout=seconds) as connection:
+            connection.settimeout(seconds)
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def kill(lab: Lab, name: str) -> None:
+    """Pull a machine's plug."""
+    require_machine(lab, name)
+    machine.kill(lab, name)
+
+
+def start(lab: Lab, name: str, seconds: float = 60) -> None:
+    """Switch a machine on with the disk it had, and return when it answers SSH."""
+    require_lab()
+    require_machine(lab, name)
+    with locked(f"lab.{lab.name}.{name}", wait=True):
+        if machine.disk(lab, name) is None:
+            raise LabError(f"{name} = its disk is not whole; a rebuilt one is needed; make lab-down && make lab")
+        if machine.running(lab, name) is None:
+            machine.kill(lab, name)
+            machine.boot(lab, name)
+    wait_until(lambda: answers(lab.machines[name]), seconds, f"{name} answers SSH")
+
+
+def cut(lab: Lab, name: str, away_from: Sequence[str] = (), *, cable: bool = False) -> None:
+    """Take a machine off the network, or only apart from some others; its link stays up unless ``cable`` is pulled."""
+    for each in (name, *away_from):
+        require_machine(lab, each)
+    network.cut(lab.tag, name, away_from, cable=cable)
+
+
+def heal(lab: Lab, name: str) -> None:
+    require_machine(lab, name)
+    network.heal(lab.tag, name)
+
+
+def shell(lab: Lab, name: str, *command: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Run a command as root inside a machine, past its network and its SSH."""
+    require_machine(lab, name)
+    words = machine.shell(lab, name, list(command))
+    return subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def wait_for(lab: Lab, names: Sequence[str], seconds: float = 120) -> None:
+    """Return when these machines have booted to the end and answer SSH."""
+    deadline = time.monotonic() + seconds
+    with ThreadPoolExecutor(len(names) or 1) as pool:
+        list(pool.map(lambda name: _wait_for_one(lab, name, deadline), names))
+
+
+def _wait_for_one(lab: Lab, name: str, deadline: float) -> None:
+    def booted() -> bool:
+        if machine.running(lab, name) is None:
+            raise LabError(
+                f"{name} = ended while booting; its last words may tell; tail {lab.disk(name) / 'console.log'}"
+            )
+        return answers(lab.machines[name])
+
+    wait_until(booted, max(1, deadline - time.monotonic()), f"{name} answers SSH")
+    done = shell(lab, name, "systemctl", "is-system-running", "--wait", seconds=max(1, deadline - time.monotonic()))
+    if done.stdout.strip() not in {"running", "degraded"}:
+        word = done.stdout.strip() or done.stderr.strip()
+        raise LabError(f"{name} = {word}; a booted system is needed; python -m tests.lab shell {name}")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.2) -> float:
+    """Return the seconds until the condition came true; the wait is bounded and its error says what was awaited."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > seconds:
+            raise LabError(f"{what} = not so within {seconds:.0f} s; look at the machines; python -m tests.lab list")
+        time.sleep(every)
+    return time.monotonic() - started
