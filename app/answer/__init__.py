@@ -1,0 +1,1 @@
+"""Answering from passages, with citations that our own code has checked."""

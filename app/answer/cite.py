@@ -1,0 +1,142 @@
+"""Citations: what the model says is kept only where a retrieved passage says it too, and that passage is quoted."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.sentences import content_words, sentences, stem, vocabulary
+from app.settings import Answering
+from app.store.passages import Passage
+
+REFUSAL = "not found in the documents"
+
+_MARKER = re.compile(r"\s*[\[(](?:passage\s*)?(\d+(?:\s*,\s*\d+)*)[\])]", re.IGNORECASE)
+# German writes every noun with a capital; there, capitals tell no names.
+_GERMAN = frozenset({"der", "das", "den", "dem", "ist", "sind", "wie", "ein", "eine", "welche", "wer", "im", "für"})
+_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-ZÄÖÜ]\w+")
+
+
+@dataclass(frozen=True)
+class Citation:
+    number: int
+    passage: Passage
+    quote: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An answer of supported sentences only; ``unsupported`` keeps what the model said beyond them."""
+
+    answer: str
+    supported: bool
+    citations: tuple[Citation, ...]
+    unsupported: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Support:
+    passage: Passage
+    quote: str
+
+
+def check(question: str, said: str, passages: Sequence[Passage], settings: Answering) -> Checked:
+    """The answer with a verified citation behind every sentence; a refusal when no sentence has one."""
+    relevant = _relevant(question, passages, settings.min_relevance)
+    citations: list[Citation] = []
+    kept: list[str] = []
+    unsupported: list[str] = []
+    for sentence, marked in _marked_sentences(said):
+        support = _support(
+            question, sentence, [passages[n - 1] for n in marked if n <= len(passages)], relevant, settings
+        )
+        if support is None:
+            unsupported.append(sentence)
+            continue
+        number = _number(citations, support)
+        text = f"{sentence.rstrip('.')} [{number}]." if sentence.endswith(".") else f"{sentence} [{number}]"
+        if text not in kept:
+            kept.append(text)
+    if not citations:
+        return Checked(REFUSAL, False, (), tuple(unsupported))
+    return Checked(" ".join(kept), True, tuple(citations), tuple(unsupported))
+
+
+def _marked_sentences(said: str) -> list[tuple[str, list[int]]]:
+    """Each sentence without its markers, with the passages they name; a marker behind the full stop belongs to it."""
+    joined = re.sub(r"([.!?])((?:\s*\[\d+(?:\s*,\s*\d+)*\])+)", r"\2\1", said)
+    result: list[tuple[str, list[int]]] = []
+    for sentence in sentences(joined):
+        marked = [int(n) for found in _MARKER.findall(sentence) for n in found.split(",")]
+        plain = _MARKER.sub("", sentence).strip()
+        if content_words(plain):
+            result.append((plain, [n for n in marked if n > 0]))
+    return result
+
+
+def _relevant(question: str, passages: Sequence[Passage], least: float) -> list[Passage]:
+    """Passages without the question's words cannot answer it, however well an answer repeats them."""
+    asked = {stem(word) for word in content_words(question)}
+    if not asked:
+        return list(passages)
+    # Names and numbers have no other words for them: texts without Oslo do not answer a question about Oslo.
+    if not _named(question) & asked <= vocabulary(_words(passages)):
+        return []
+    return [p for p in passages if len(asked & vocabulary(_words([p]))) / len(asked) >= least]
+
+
+def _named(question: str) -> set[str]:
+    words = content_words(question)
+    numbers = {word for word in words if not word.isalpha()}
+    if _GERMAN.intersection(question.lower().split()):
+        return numbers
+    return numbers | {stem(name.lower()) for name in _NAME.findall(question)}
+
+
+def _words(passages: Sequence[Passage]) -> list[str]:
+    return [text for passage in passages for text in (passage.text, passage.section, passage.title)]
+
+
+def _support(
+    question: str, sentence: str, marked: Sequence[Passage], relevant: Sequence[Passage], settings: Answering
+) -> _Support | None:
+    """The best sentence of a passage that says this; passages the model named itself win a tie."""
+    said = {stem(word) for word in content_words(sentence)}
+    asked = {stem(word) for word in content_words(question)}
+    numbers = {word for word in said if any(character.isdigit() for character in word)}
+    # An answer that only repeats the question says nothing.
+    new = said - asked
+    if not new:
+        return None
+    best: tuple[tuple[float, bool, int], _Support] | None = None
+    for passage in relevant:
+        for quote in _quotes(passage):
+            present = vocabulary((quote,))
+            context = vocabulary((quote, passage.section, passage.title))
+            share = len(said & context) / len(said)
+            if share < settings.min_support or 2 * len(new & present) < len(new) or not numbers <= present:
+                continue
+            score = (share, passage in marked, len(asked & context))
+            if best is None or score > best[0]:
+                best = (score, _Support(passage, quote))
+    return best[1] if best else None
+
+
+def _quotes(passage: Passage) -> list[str]:
+    """The passage's sentences and its neighbouring pairs, each verbatim."""
+    single = sentences(passage.text)
+    pairs: list[str] = []
+    start = 0
+    for first, second in itertools.pairwise(single):
+        start = passage.text.index(first, start)
+        end = passage.text.index(second, start + len(first)) + len(second)
+        pairs.append(passage.text[start:end])
+    return single + pairs
+
+
+def _number(citations: list[Citation], support: _Support) -> int:
+    for citation in citations:
+        if citation.passage == support.passage and support.quote in citation.quote:
+            return citation.number
+    citations.append(Citation(len(citations) + 1, support.passage, support.quote))
+    return len(citations)

@@ -1,0 +1,1 @@
+"""The HTTP door: sign-in, collections, documents, search and questions."""

@@ -1,0 +1,161 @@
+"""Sign-in, users, collections and grants."""
+
+import asyncio
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+
+from app import metrics
+from app.api import tokens
+from app.api.context import Admin, Context, Here, Me, context, readable
+from app.api.problems import Problem, not_found
+from app.store import collections, documents, users
+from app.store.database import reading, writing
+from app.store.users import User
+
+router = APIRouter(prefix="/api")
+
+SIGN_IN_WAIT_SECONDS = 5.0
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+
+class SignIn(BaseModel):
+    username: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
+class NewUser(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+    password: str = Field(min_length=12, max_length=1000)
+    role: Literal["admin", "user"] = "user"
+
+
+class NewPassword(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    current: str = Field(max_length=1000)
+    new: str = Field(min_length=12, max_length=1000)
+
+
+class NewCollection(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+
+
+class Grant(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    permission: Literal["read", "write"]
+
+
+@router.post("/token")
+async def sign_in(request: Request) -> dict[str, Any]:
+    """Exchange name and password, as a form or as JSON, for a token."""
+    here = context(request)
+    sent = await request.json() if request.headers.get("content-type", "").startswith("application/json") else None
+    try:
+        asked = SignIn.model_validate(sent if sent is not None else dict(await request.form()))
+    except ValidationError:
+        raise Problem(422, "username, password = unset; both", "docs/api.md shows the request") from None
+    user = await verified(here, asked.username, asked.password)
+    seconds = here.settings.token_seconds
+    token = tokens.issue(user.id, here.token_key, here.settings.domain, seconds)
+    return {"access_token": token, "token_type": "bearer", "expires_in": seconds}
+
+
+async def verified(here: Context, name: str, password: str) -> User:
+    """The user whose password this is; raise 401 otherwise, and 429 when guesses come faster than they are checked."""
+    # Each check costs 64 MiB and a core for a moment; a flood of guesses must not take both from questions.
+    try:
+        async with asyncio.timeout(SIGN_IN_WAIT_SECONDS):
+            await here.sign_ins.acquire()
+    except TimeoutError:
+        metrics.SIGN_INS.labels("shed").inc()
+        raise Problem(429, "sign-ins = too many at once; fewer", "try again in a moment", retry=True) from None
+    try:
+        user = await run_in_threadpool(
+            reading, here.replica, lambda connection: users.verify(connection, name, password)
+        )
+    finally:
+        here.sign_ins.release()
+    metrics.SIGN_INS.labels("accepted" if user else "refused").inc()
+    if user is None:
+        raise Problem(401, "username or password = wrong; a pair that fits", "ask an administrator for a new password")
+    return user
+
+
+@router.get("/me")
+def who_am_i(me: Me) -> dict[str, Any]:
+    """The signed-in user."""
+    return {"id": str(me.id), "name": me.name, "role": me.role}
+
+
+@router.put("/me/password")
+def change_password(me: Me, here: Here, wanted: NewPassword) -> dict[str, Any]:
+    """Give oneself another password."""
+    if reading(here.primary, lambda connection: users.verify(connection, me.name, wanted.current)) is None:
+        raise Problem(403, "current = wrong; your password", "ask an administrator for a new one")
+    writing(here.primary, lambda connection: users.set_password(connection, me.id, wanted.new))
+    return who_am_i(me)
+
+
+@router.post("/users", status_code=201)
+def add_user(_: Admin, here: Here, wanted: NewUser) -> dict[str, Any]:
+    """Add a person."""
+    made = writing(here.primary, lambda connection: users.create(connection, wanted.name, wanted.password, wanted.role))
+    if made is None:
+        raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
+    return who_am_i(made)
+
+
+@router.get("/collections")
+def list_collections(me: Me, here: Here) -> list[dict[str, Any]]:
+    """The collections one may read."""
+    found = here.fresh(lambda connection: collections.visible(connection, me))
+    return [{"name": collection.name, "permission": collection.permission} for collection in found]
+
+
+@router.post("/collections", status_code=201)
+def add_collection(me: Me, here: Here, wanted: NewCollection) -> dict[str, Any]:
+    """Make a collection; its maker may write to it."""
+    made = writing(here.primary, lambda connection: collections.create(connection, me, wanted.name))
+    if made is None:
+        raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
+    return {"name": made.name, "permission": made.permission}
+
+
+@router.get("/collections/{name}")
+def show_collection(me: Me, here: Here, name: str) -> dict[str, Any]:
+    """The collection and how many of its documents are in which state."""
+    found = readable(here, me, name, fresh=True)
+    states = here.fresh(lambda connection: documents.states(connection, found.id))
+    return {"name": found.name, "permission": found.permission, "documents": states}
+
+
+@router.put("/collections/{name}/grants/{user}")
+def grant(me: Admin, here: Here, name: str, user: str, wanted: Grant) -> dict[str, Any]:
+    """Let a person read, or read and write."""
+    collection = readable(here, me, name, fresh=True)
+
+    def work(connection: Connection) -> None:
+        collections.grant(connection, collection.id, _known(connection, user), wanted.permission)
+
+    writing(here.primary, work)
+    return {"collection": name, "user": user, "permission": wanted.permission}
+
+
+@router.delete("/collections/{name}/grants/{user}", status_code=204)
+def revoke(me: Admin, here: Here, name: str, user: str) -> None:
+    """Take a person's access away."""
+    collection = readable(here, me, name, fresh=True)
+    writing(here.primary, lambda connection: collections.revoke(connection, collection.id, _known(connection, user)))
+
+
+def _known(connection: Connection, name: str) -> Any:
+    user = users.find_by_name(connection, name)
+    if user is None:
+        raise not_found("user", name)
+    return user.id

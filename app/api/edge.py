@@ -1,0 +1,74 @@
+"""Around every request: a limit on its size, a number for its name, and a count of how it went."""
+
+import logging
+import time
+import uuid
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app import metrics
+from app.api.problems import Problem, response
+
+log = logging.getLogger("app.access")
+
+# What a multipart form adds around a document of the largest size.
+FORM_BYTES = 64 * 1024
+
+
+class TooLargeError(Exception):
+    """The body goes on beyond the limit."""
+
+
+class Edge:
+    """The outermost layer of the application."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._most = max_bytes + FORM_BYTES
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.monotonic()
+        headers = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:64] or uuid.uuid4().hex
+        status = 500
+        started = False
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._most:
+                raise TooLargeError
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                extra = [(b"x-request-id", request_id.encode("latin-1")), (b"x-content-type-options", b"nosniff")]
+                message = {**message, "headers": [*message.get("headers", []), *extra]}
+            await send(message)
+
+        try:
+            length = headers.get(b"content-length", b"0")
+            if length.isdigit() and int(length) > self._most:
+                raise TooLargeError
+            await self._app(scope, counted, noted)
+        except TooLargeError:
+            if not started:
+                problem = Problem(413, f"body = more than {self._most} bytes; a smaller one", "split the document")
+                await response(problem)(scope, receive, noted)
+        finally:
+            _count(scope, status, time.monotonic() - began, request_id)
+
+
+def _count(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    route = getattr(scope.get("route"), "path", "unknown")
+    metrics.REQUESTS.labels(scope["method"], route, status).inc()
+    metrics.REQUEST_SECONDS.labels(route).observe(seconds)
+    if not route.startswith(("/health", "/metrics")):
+        log.info("%s %s %s %.3fs request=%s", scope["method"], route, status, seconds, request_id)

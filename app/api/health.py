@@ -1,0 +1,108 @@
+"""Whether this host may get requests, and if not, which part is the reason."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.api.context import Context, Here
+from app.index.follower import lag
+from app.index.vectors import IndexUnavailableError
+from app.inference import InferenceRefusedError, InferenceUnavailableError
+from app.store import passages
+from app.store.database import reading
+
+router = APIRouter()
+
+CHECK_SECONDS = 3.0
+# Several balancers ask each second; one look serves them all.
+REMEMBERED_SECONDS = 0.5
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """This process answers."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready")
+async def ready(here: Here) -> Response:
+    """200 when questions can be answered here; 503 names each part that is not ready, and why."""
+    parts = await _remembered(here)
+    sick = {name: reason for name, reason in parts.items() if reason}
+    body: dict[str, Any] = {
+        "status": "not ready" if sick else "ready",
+        "parts": {n: r or "ready" for n, r in parts.items()},
+    }
+    if sick:
+        name, reason = next(iter(sick.items()))
+        body |= {"error": f"{name}: {reason}", "help": "journalctl -u rag-api"}
+    return JSONResponse(body, 503 if sick else 200)
+
+
+@router.get("/metrics")
+def metrics() -> Response:
+    """The numbers of all API processes of this host together."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+_last: dict[str, Any] = {"until": 0.0, "parts": {}}
+
+
+async def _remembered(here: Context) -> dict[str, str]:
+    if time.monotonic() > _last["until"]:
+        names: dict[str, Callable[[Context], Awaitable[str]]] = {
+            "database": _database,
+            "index": _index,
+            "inference": _inference,
+        }
+        reasons = await asyncio.gather(*(_checked(check, here) for check in names.values()))
+        _last.update(until=time.monotonic() + REMEMBERED_SECONDS, parts=dict(zip(names, reasons, strict=True)))
+    parts: dict[str, str] = _last["parts"]
+    return parts
+
+
+async def _checked(check: Callable[[Context], Awaitable[str]], here: Context) -> str:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await check(here)
+    except TimeoutError:
+        return f"no answer in {CHECK_SECONDS:g} s"
+    except (SQLAlchemyError, IndexUnavailableError, InferenceUnavailableError, InferenceRefusedError) as error:
+        return str(error).splitlines()[0]
+
+
+async def _database(here: Context) -> str:
+    model = here.settings.inference
+
+    def foreign(connection: Connection) -> str | None:
+        return passages.foreign_model(connection, model.embedding_model, model.embedding_dimension)
+
+    other = await asyncio.to_thread(reading, here.replica, foreign)
+    if other is None:
+        return ""
+    ours = f"{model.embedding_model} ({model.embedding_dimension})"
+    return f"inference.embedding_model = {ours}; {other}, as the stored passages were embedded, or all embedded anew"
+
+
+async def _index(here: Context) -> str:
+    progress = await here.vectors.progress()
+    if progress is None or not progress.filled:
+        return "index = being filled; the end of it; journalctl -u rag-index"
+    most = here.settings.index.max_lag
+    behind = await lag(here.replica, progress, most)
+    return f"index = more than {most} changes behind; fewer; journalctl -u rag-index" if behind > most else ""
+
+
+async def _inference(here: Context) -> str:
+    missing = await here.inference.missing_models()
+    return f"inference = without {', '.join(missing)}; hosts with both models; ollama list" if missing else ""

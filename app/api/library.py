@@ -1,0 +1,119 @@
+"""Documents: upload, state, source, passages, deletion."""
+
+import hashlib
+import unicodedata
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Response, UploadFile
+from sqlalchemy import Connection
+
+from app.api.context import Here, Me, document_of, readable, writable
+from app.api.problems import Problem, not_found
+from app.store import documents, passages
+from app.store.database import reading, writing
+from app.store.documents import Document, Upload
+
+router = APIRouter(prefix="/api")
+
+MOST_LISTED = 1000
+
+
+@router.post("/collections/{name}/documents", status_code=202)
+def upload(me: Me, here: Here, name: str, file: UploadFile) -> dict[str, Any]:
+    """Store a document; it becomes searchable a little later, as its state tells."""
+    collection = writable(here, me, name)
+    most = here.settings.upload.max_bytes
+    content = file.file.read(most + 1)
+    if len(content) > most:
+        raise Problem(413, f"file = more than {most} bytes; a smaller one", "split the document")
+    wanted = Upload(
+        collection_id=collection.id,
+        user_id=me.id,
+        file_name=_file_name(file.filename or ""),
+        media_type=(file.content_type or "application/octet-stream")[:200],
+        sha256=hashlib.sha256(content).hexdigest(),
+        content=content,
+    )
+    return shown(writing(here.primary, lambda connection: documents.store(connection, wanted)))
+
+
+@router.get("/collections/{name}/documents")
+def list_documents(me: Me, here: Here, name: str, after: str = "", limit: int = MOST_LISTED) -> dict[str, Any]:
+    """The collection's documents by file name; ``next`` is the ``after`` of the next page."""
+    collection = readable(here, me, name, fresh=True)
+    most = min(max(limit, 1), MOST_LISTED)
+    found = here.fresh(lambda connection: documents.of_collection(connection, collection.id, most, after))
+    following = found[-1].file_name if len(found) == most else None
+    return {"documents": [shown(document) for document in found], "next": following}
+
+
+@router.get("/documents/{document_id}")
+def show_document(me: Me, here: Here, document_id: UUID) -> dict[str, Any]:
+    """The document's state, error and number of passages."""
+    return shown(document_of(here, me, document_id))
+
+
+@router.get("/documents/{document_id}/source")
+def source(me: Me, here: Here, document_id: UUID) -> Response:
+    """The bytes as uploaded, always as an attachment: a hostile page must not run under our name."""
+    document = document_of(here, me, document_id)
+    content = here.fresh(lambda connection: documents.source(connection, document_id))
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(document.file_name)}"}
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/documents/{document_id}/passages/{ordinal}")
+def passage(me: Me, here: Here, document_id: UUID, ordinal: int) -> dict[str, Any]:
+    """One passage, as cited."""
+    document_of(here, me, document_id)
+    found = reading(here.replica, lambda connection: passages.one(connection, document_id, ordinal))
+    if found is None:
+        raise not_found("passage", f"{document_id}/{ordinal}")
+    return {
+        "document_id": str(found.document_id),
+        "passage": found.ordinal,
+        "title": found.title,
+        "section": found.section,
+        "page": found.page,
+        "text": found.text,
+    }
+
+
+@router.delete("/documents/{document_id}", status_code=204)
+def delete(me: Me, here: Here, document_id: UUID) -> None:
+    """Remove the document, its passages and, on every host, its vectors."""
+    document_of(here, me, document_id, write=True)
+
+    def work(connection: Connection) -> None:
+        # Seen again inside the transaction: an index run may have added passages since.
+        current = documents.locked(connection, document_id)
+        if current:
+            documents.delete(connection, current)
+
+    writing(here.primary, work)
+
+
+def shown(document: Document) -> dict[str, Any]:
+    """The document for a person."""
+    return {
+        "id": str(document.id),
+        "title": document.title,
+        "file_name": document.file_name,
+        "media_type": document.media_type,
+        "sha256": document.sha256,
+        "size": document.size,
+        "state": document.state,
+        "error": document.error,
+        "passages": document.passages,
+        "created_at": document.created_at.isoformat(),
+        "changed_at": document.changed_at.isoformat(),
+    }
+
+
+def _file_name(given: str) -> str:
+    """The last part of the name a browser sent, without control characters."""
+    last = PurePosixPath(given.replace("\\", "/")).name
+    return "".join(c for c in last if unicodedata.category(c)[0] != "C")[:255] or "unnamed"

@@ -1,0 +1,69 @@
+"""The API application; every process makes its own connections after the fork."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from app import log
+from app.api import accounts, health, library, problems, questions
+from app.api.context import Context
+from app.api.edge import Edge
+from app.api.recorder import Recorder
+from app.index.vectors import Vectors
+from app.inference import InferencePool
+from app.settings import ConfigurationError, Settings, credential, load_or_refuse, refuse
+from app.store.database import engine
+
+# Below this, a signing key can be guessed.
+SHORTEST_KEY = 32
+
+
+def application() -> FastAPI:
+    """The application of $RAG_CONFIG."""
+    log.configure()
+    settings = load_or_refuse()
+    app = FastAPI(
+        title="On-prem RAG", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+    )
+    app.state.settings = settings
+    app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
+    for module in (accounts, library, questions, health):
+        app.include_router(module.router)
+    problems.install(app)
+    return app
+
+
+def make_context(settings: Settings) -> Context:
+    """Connections and clients for one process."""
+    database = settings.database
+    primary = engine(database, "read-write", database.statement_seconds)
+    key = credential("token-key")
+    if len(key) < SHORTEST_KEY:
+        raise ConfigurationError(f"credential token-key = {len(key)} characters; at least {SHORTEST_KEY}")
+    return Context(
+        settings=settings,
+        token_key=key,
+        replica=engine(database, "prefer-standby", database.statement_seconds),
+        primary=primary,
+        vectors=Vectors(settings.chroma),
+        inference=InferencePool(settings.inference),
+        recorder=Recorder(primary),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    try:
+        here = make_context(app.state.settings)
+    except ConfigurationError as error:
+        refuse(error)
+    app.state.context = here
+    recording = asyncio.create_task(here.recorder.run())
+    yield
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
+    await here.recorder.drain(seconds=3)
+    here.replica.dispose()
+    here.primary.dispose()

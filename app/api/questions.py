@@ -1,0 +1,132 @@
+"""Search and questions."""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import uuid4
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from app import metrics
+from app.answer.ask import Event, ask, described
+from app.api.context import Context, Here, Me, readable
+from app.api.problems import Problem, translated
+from app.api.streams import with_heartbeats
+from app.inference import BusyError, InferenceUnavailableError
+from app.retrieve.search import search
+from app.store import questions
+from app.store.collections import Collection
+from app.store.passages import Passage
+from app.store.questions import Question
+from app.store.users import User
+
+router = APIRouter(prefix="/api")
+
+Text = Annotated[str, Field(min_length=1, max_length=4000)]
+
+
+class Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    collection: str = Field(max_length=100)
+    question: Text
+    stream: bool = False
+
+
+@router.get("/search")
+async def find(
+    me: Me, here: Here, collection: str, q: Annotated[str, Query(min_length=1, max_length=4000)], limit: int = 10
+) -> dict[str, Any]:
+    """The best passages for the words; ``degraded`` names the half of the search that could not take part."""
+    where = await run_in_threadpool(readable, here, me, collection)
+    found = await search(here.searcher, where.id, q, min(max(limit, 1), 50))
+    results = [{**described(passage), "text": passage.text} for passage in found.passages]
+    return {"results": results, "degraded": found.missing}
+
+
+@router.post("/questions")
+async def question(me: Me, here: Here, asked: Asked) -> Response:
+    """Answer from the collection, at once as JSON or as a stream of events."""
+    began = time.monotonic()
+    where = await run_in_threadpool(readable, here, me, asked.collection)
+    async with AsyncExitStack() as stack:
+        try:
+            # The turn comes first: who is turned away should not have cost a search.
+            await stack.enter_async_context(here.inference.turn())
+            found = await search(here.searcher, where.id, asked.question, here.settings.answering.passages)
+            if found.missing == "inference":
+                raise InferenceUnavailableError(f"inference = {here.settings.inference.url}; a host that answers")
+            events = _recorded(here, me, where, asked, found.passages, began)
+            if asked.stream:
+                # From here on the stream holds the turn, and lets it go however it ends.
+                held = stack.pop_all()
+                return _stream(with_heartbeats(_sent(events, held)))
+            answer = [event async for event in events][-1].data
+        except Exception as error:
+            metrics.QUESTIONS.labels("busy" if isinstance(error, BusyError) else "failed").inc()
+            raise
+    return Response(json.dumps(answer), media_type="application/json")
+
+
+@router.get("/questions")
+def history(me: Me, here: Here, limit: int = 50) -> list[dict[str, Any]]:
+    """One's own latest questions with their answers."""
+    found = here.fresh(lambda connection: questions.of_user(connection, me.id, min(max(limit, 1), 500)))
+    return [
+        {
+            "question": entry.question,
+            "answer": entry.answer,
+            "supported": entry.supported,
+            "citations": entry.citations,
+            "asked_at": entry.asked_at.isoformat(),
+        }
+        for entry in found
+    ]
+
+
+async def _recorded(
+    here: Context, me: User, where: Collection, asked: Asked, found: list[Passage], began: float
+) -> AsyncIterator[Event]:
+    async for event in ask(here.settings, here.inference, asked.question, found, began):
+        if event.name == "answer":
+            here.recorder.record(
+                Question(
+                    id=uuid4(),
+                    user_id=me.id,
+                    collection_id=where.id,
+                    question=asked.question,
+                    answer=event.data["answer"],
+                    supported=event.data["supported"],
+                    citations=event.data["citations"],
+                    model=event.data["model"],
+                    seconds=time.monotonic() - began,
+                    asked_at=datetime.now(UTC),
+                )
+            )
+        yield event
+
+
+async def _sent(events: AsyncIterator[Event], held: AsyncExitStack) -> AsyncIterator[str]:
+    async with held:
+        try:
+            async for event in events:
+                yield _written(event)
+        except Exception as error:
+            metrics.QUESTIONS.labels("failed").inc()
+            problem: Problem = translated(error)
+            yield _written(Event("error", {"error": problem.error, "help": problem.help}))
+
+
+def _written(event: Event) -> str:
+    return f"event: {event.name}\ndata: {json.dumps(event.data)}\n\n"
+
+
+def _stream(lines: AsyncIterator[str]) -> StreamingResponse:
+    # Proxies that gather a response before they pass it on would make the stream pointless.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(lines, media_type="text/event-stream", headers=headers)

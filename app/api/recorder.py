@@ -1,0 +1,63 @@
+"""Writing down questions after they were answered: bounded in number and time, and never in an answer's way."""
+
+import asyncio
+import logging
+import time
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import metrics
+from app.store import questions
+from app.store.database import writing
+from app.store.questions import Question
+
+log = logging.getLogger(__name__)
+
+MOST_WAITING = 1000
+LONGEST_WAIT_SECONDS = 600.0
+PAUSE_SECONDS = 2.0
+
+
+class Recorder:
+    """A queue of records that waits for a primary."""
+
+    def __init__(self, primary: Engine) -> None:
+        self._primary = primary
+        self._queue: asyncio.Queue[tuple[float, Question]] = asyncio.Queue(MOST_WAITING)
+
+    def record(self, question: Question) -> None:
+        """Queue the record; when the queue is full the record is lost and counted."""
+        try:
+            self._queue.put_nowait((time.monotonic() + LONGEST_WAIT_SECONDS, question))
+        except asyncio.QueueFull:
+            metrics.UNRECORDED.inc()
+
+    async def run(self) -> None:
+        """Write records until cancelled."""
+        while True:
+            deadline, question = await self._queue.get()
+            while not await self._written(question):
+                if time.monotonic() > deadline:
+                    metrics.UNRECORDED.inc()
+                    break
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _written(self, question: Question) -> bool:
+        try:
+            await asyncio.to_thread(writing, self._primary, lambda connection: questions.record(connection, question))
+        except SQLAlchemyError as error:
+            log.warning("question=%s not recorded yet: %s", question.id, str(error).splitlines()[0])
+            return False
+        return True
+
+    async def drain(self, seconds: float) -> None:
+        """Write what waits, as far as it goes in this time; the rest is lost and counted."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._queue.empty():
+                    _, question = self._queue.get_nowait()
+                    if not await self._written(question):
+                        metrics.UNRECORDED.inc()
+        except TimeoutError:
+            metrics.UNRECORDED.inc(self._queue.qsize())

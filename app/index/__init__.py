@@ -1,0 +1,1 @@
+"""rag-index: keeps the local Chroma in step with PostgreSQL."""

@@ -1,0 +1,55 @@
+"""Entry of rag-index."""
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+
+from prometheus_client import start_http_server
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import log
+from app.index.follower import Follower, follow
+from app.index.vectors import IndexUnavailableError, Vectors
+from app.settings import ConfigurationError, Settings, load_or_refuse, refuse
+from app.store import changes
+from app.store.database import engine
+from app.store.listen import Listener
+
+
+def main() -> int:
+    """Follow until SIGTERM."""
+    log.configure()
+    settings = load_or_refuse()
+    try:
+        # A replica sends no notifications; without a primary the poll alone moves the index.
+        primary = engine(settings.database, "read-write")
+        follower = Follower(settings, engine(settings.database, "prefer-standby"), primary, Vectors(settings.chroma))
+    except ConfigurationError as error:
+        refuse(error)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    start_http_server(settings.listen.index_metrics, settings.listen.address)
+    listener = Listener(primary, changes.CHANNEL, stopping)
+    asyncio.run(_follow(follower, listener, stopping, settings))
+    return 0
+
+
+async def _follow(follower: Follower, listener: Listener, stopping: threading.Event, settings: Settings) -> None:
+    while not stopping.is_set():
+        try:
+            if await follow(follower):
+                continue
+        except IndexUnavailableError as error:
+            logging.getLogger("app.index").warning("%s", error)
+        except SQLAlchemyError as error:
+            reason = str(error).splitlines()[0]
+            logging.getLogger("app.index").warning("database = %s; a server that accepts us", reason)
+        await asyncio.to_thread(listener.wait, settings.index.poll_seconds)
+    listener.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

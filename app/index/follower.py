@@ -1,0 +1,102 @@
+"""Following the change feed: the index is moved forward in order, and refilled when it and the feed no longer match."""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine
+
+from app import metrics
+from app.index.vectors import Progress, Vectors
+from app.settings import Settings
+from app.store import changes, passages
+from app.store.changes import Change, Position
+from app.store.database import reading
+from app.store.passages import Vector
+
+Result = TypeVar("Result")
+
+log = logging.getLogger(__name__)
+
+CHANGES_AT_ONCE = 200
+DOCUMENTS_AT_ONCE = 20
+VECTORS_AT_ONCE = 300
+
+
+@dataclass(frozen=True)
+class Follower:
+    settings: Settings
+    replica: Engine
+    primary: Engine
+    vectors: Vectors
+
+
+async def follow(follower: Follower) -> int:
+    """Apply what is new; the number of changes applied, 0 when the index is in step."""
+    progress = await follower.vectors.progress()
+    position = progress.position if progress else Position()
+    if not await _in_thread(follower.replica, lambda connection: changes.knows(connection, position)):
+        # This replica may only be late; the primary never is.
+        if await _in_thread(follower.primary, lambda connection: changes.knows(connection, position)):
+            return 0
+        log.warning("index = a change this database never had; the database was restored, so the index is refilled")
+        progress = None
+    if progress is None:
+        await _start_anew(follower)
+        progress = Progress()
+    position = progress.position
+    batch = await _in_thread(follower.replica, lambda connection: changes.after(connection, position, CHANGES_AT_ONCE))
+    for (collection_id, kind), group in itertools.groupby(batch, lambda change: (change.collection_id, change.kind)):
+        await _apply(follower, collection_id, kind, list(group))
+    await _remember(follower, progress, batch)
+    return len(batch)
+
+
+async def lag(replica: Engine, progress: Progress, at_most: int) -> int:
+    """Changes the index has still to apply, counted no further than just beyond ``at_most``."""
+    return await asyncio.to_thread(
+        reading, replica, lambda connection: changes.count_after(connection, progress.position, at_most + 1)
+    )
+
+
+async def _in_thread(pool: Engine, work: Callable[[Connection], Result]) -> Result:
+    return await asyncio.to_thread(reading, pool, work)
+
+
+async def _start_anew(follower: Follower) -> None:
+    log.info("index = empty; filling it from PostgreSQL")
+    metrics.INDEX_REFILLS.inc()
+    await follower.vectors.empty()
+
+
+async def _apply(follower: Follower, collection_id: UUID, kind: changes.Kind, group: list[Change]) -> None:
+    if kind == "deleted":
+        ids = [passages.passage_id(change.document_id, n) for change in group for n in range(change.passages)]
+        for start in range(0, len(ids), VECTORS_AT_ONCE):
+            await follower.vectors.remove(collection_id, ids[start : start + VECTORS_AT_ONCE])
+        return
+    documents = list(dict.fromkeys(change.document_id for change in group))
+    for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
+        await _copy(follower, collection_id, documents[start : start + DOCUMENTS_AT_ONCE])
+
+
+async def _copy(follower: Follower, collection_id: UUID, documents: list[UUID]) -> None:
+    def vectors(connection: Connection) -> list[list[tuple[str, Vector]]]:
+        return list(passages.embeddings(connection, documents, VECTORS_AT_ONCE))
+
+    for rows in await _in_thread(follower.replica, vectors):
+        await follower.vectors.upsert(collection_id, rows)
+
+
+async def _remember(follower: Follower, before: Progress, batch: list[Change]) -> None:
+    position = batch[-1].position if batch else before.position
+    progress = Progress(position, before.filled or len(batch) < CHANGES_AT_ONCE)
+    if progress != before:
+        await follower.vectors.keep(progress)
+    metrics.INDEX_LAG.set(await lag(follower.replica, progress, follower.settings.index.max_lag))
+    metrics.INDEX_APPLIED.inc(len(batch))
+    metrics.INDEX_SEEN.set_to_current_time()

@@ -1,0 +1,154 @@
+"""This host's Chroma: one collection per collection of ours, and a small one that remembers the position.
+
+Chroma's own client waits without end, so every call here stands under a deadline.
+"""
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+
+from app.settings import Chroma
+from app.store.changes import Position
+from app.store.passages import Vector
+
+if TYPE_CHECKING:
+    from chromadb.api import AsyncClientAPI
+    from chromadb.api.models.AsyncCollection import AsyncCollection
+
+POSITION = "rag-position"
+START = Position()
+
+
+class IndexUnavailableError(Exception):
+    """The local Chroma did not answer in time, or not with what was asked."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the index has come; until it is filled for the first time, a search would miss documents."""
+
+    position: Position = START
+    filled: bool = False
+
+
+class Vectors:
+    """Nearest passages by vector; written to by rag-index alone."""
+
+    def __init__(self, settings: Chroma) -> None:
+        self._settings = settings
+        self._client: AsyncClientAPI | None = None
+        self._collections: dict[UUID, AsyncCollection] = {}
+
+    async def nearest(self, collection_id: UUID, vector: Vector, limit: int) -> list[str]:
+        """Ids of the nearest passages, nearest first; none where the collection holds none yet."""
+        try:
+            return await self._nearest(collection_id, vector, limit)
+        except IndexUnavailableError:
+            # The folder may have been deleted and refilled: the same name is another collection then.
+            if self._collections.pop(collection_id, None) is None:
+                raise
+        return await self._nearest(collection_id, vector, limit)
+
+    async def upsert(self, collection_id: UUID, rows: Sequence[tuple[str, Vector]]) -> None:
+        """Put the passages in, or in the place of those with their ids."""
+        async with self._call() as client:
+            collection = await client.get_or_create_collection(
+                _name(collection_id), embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            )
+            await collection.upsert(
+                ids=[identifier for identifier, _ in rows], embeddings=_as_chroma([vector for _, vector in rows])
+            )
+
+    async def remove(self, collection_id: UUID, ids: Sequence[str]) -> None:
+        """Take the passages out; those not there are no error."""
+        async with self._call() as client:
+            collection = await client.get_or_create_collection(
+                _name(collection_id), embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            )
+            await collection.delete(ids=list(ids))
+
+    async def progress(self) -> Progress | None:
+        """How far the index has come; None when it is empty."""
+        async with self._call() as client:
+            names = [collection.name for collection in await client.list_collections()]
+            if POSITION not in names:
+                return None
+            kept = (await client.get_collection(POSITION, embedding_function=None)).metadata or {}
+        position = Position(int(kept["xid"]), int(kept["seq"]), str(kept["token"]))
+        return Progress(position, bool(kept["filled"]))
+
+    async def keep(self, progress: Progress) -> None:
+        """Remember the progress beside the vectors, so that both are lost together or not at all."""
+        position = progress.position
+        # As text: a transaction's id may be larger than what JSON numbers keep.
+        metadata = {
+            "xid": str(position.xid),
+            "seq": str(position.seq),
+            "token": position.token,
+            "filled": progress.filled,
+        }
+        async with self._call() as client:
+            collection = await client.get_or_create_collection(POSITION, embedding_function=None, metadata=metadata)
+            await collection.modify(metadata=metadata)
+
+    async def empty(self) -> None:
+        """Delete everything, the position first."""
+        async with self._call() as client:
+            names = [collection.name for collection in await client.list_collections()]
+            for name in sorted(names, key=lambda name: name != POSITION):
+                await client.delete_collection(name)
+        self._collections.clear()
+
+    async def _nearest(self, collection_id: UUID, vector: Vector, limit: int) -> list[str]:
+        async with self._call() as client:
+            collection = self._collections.get(collection_id)
+            if collection is None:
+                names = [known.name for known in await client.list_collections()]
+                if _name(collection_id) not in names:
+                    return []
+                collection = await client.get_collection(_name(collection_id), embedding_function=None)
+                self._collections[collection_id] = collection
+            found = await collection.query(query_embeddings=_as_chroma([vector]), n_results=limit, include=[])
+        return list(found["ids"][0])
+
+    @asynccontextmanager
+    async def _call(self) -> AsyncIterator["AsyncClientAPI"]:
+        try:
+            async with asyncio.timeout(self._settings.deadline_seconds):
+                if self._client is None:
+                    self._client = await _connect(self._settings)
+                yield self._client
+        except (TimeoutError, OSError, ValueError, httpx.HTTPError, _chroma_error()) as error:
+            address = f"{self._settings.host}:{self._settings.port}"
+            raise IndexUnavailableError(
+                f"chroma = {address}; a server that answers ({type(error).__name__}); systemctl status rag-chroma"
+            ) from error
+
+
+async def _connect(settings: Chroma) -> "AsyncClientAPI":
+    # The library takes a second to load, and nothing before the first search needs it.
+    chromadb = await asyncio.to_thread(importlib.import_module, "chromadb")
+    client: AsyncClientAPI = await chromadb.AsyncHttpClient(
+        host=settings.host, port=settings.port, settings=chromadb.Settings(anonymized_telemetry=False)
+    )
+    return client
+
+
+def _chroma_error() -> type[Exception]:
+    error: type[Exception] = importlib.import_module("chromadb.errors").ChromaError
+    return error
+
+
+def _as_chroma(vectors: list[Vector]) -> Any:
+    # Chroma's annotation asks for an array of integers and floats at once, which no array is.
+    return vectors
+
+
+def _name(collection_id: UUID) -> str:
+    return f"c-{collection_id}"

@@ -1,0 +1,141 @@
+"""The inference hosts as the application sees them: bounded, with deadlines, and with two kinds of failure."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import httpx
+import numpy as np
+import ollama
+
+from app import metrics
+from app.settings import Inference
+from app.store.passages import Vector
+
+
+class InferenceUnavailableError(Exception):
+    """No inference host answered in time; trying again later may help."""
+
+
+class InferenceRefusedError(Exception):
+    """An inference host refused this very request; trying again will not help."""
+
+
+class BusyError(Exception):
+    """Too many answers are in the making; the caller should be told to come back."""
+
+
+def embed_documents(client: ollama.Client, settings: Inference, texts: Sequence[str]) -> list[Vector]:
+    """One vector for each text, in order."""
+    with _failures(settings.url):
+        answer = client.embed(
+            model=settings.embedding_model,
+            input=[settings.document_prefix + text for text in texts],
+            keep_alive=settings.keep_alive,
+        )
+    return [_vector(settings, values) for values in answer.embeddings]
+
+
+def worker_client(settings: Inference) -> ollama.Client:
+    """A client for threads."""
+    timeout = httpx.Timeout(settings.embed_deadline_seconds, connect=5)
+    return ollama.Client(host=settings.url, timeout=timeout, trust_env=False)
+
+
+class InferencePool:
+    """What the API asks of the inference hosts, at most so much at a time."""
+
+    def __init__(self, settings: Inference) -> None:
+        timeout = httpx.Timeout(settings.deadline_seconds, connect=5)
+        self._settings = settings
+        self._client = ollama.AsyncClient(host=settings.url, timeout=timeout, trust_env=False)
+        self._answers = asyncio.Semaphore(settings.max_in_flight)
+        # Embedding a question takes a fraction of an answer's time; searches must not queue behind answers.
+        self._embeddings = asyncio.Semaphore(4 * settings.max_in_flight)
+
+    async def embed_question(self, question: str) -> Vector:
+        """The question's vector."""
+        settings = self._settings
+        async with _turn(self._embeddings, settings.queue_seconds, "embedding"):
+            with _failures(settings.url):
+                async with asyncio.timeout(settings.embed_deadline_seconds):
+                    answer = await self._client.embed(
+                        model=settings.embedding_model,
+                        input=settings.query_prefix + question,
+                        keep_alive=settings.keep_alive,
+                    )
+        return _vector(settings, answer.embeddings[0])
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Hold one of the places for answers; raise BusyError when none comes free in time."""
+        async with _turn(self._answers, self._settings.queue_seconds, "answer"):
+            yield
+
+    async def answer(self, system: str, user: str) -> AsyncIterator[str]:
+        """The model's answer, piece by piece, all of it within the deadline."""
+        settings = self._settings
+        with _failures(settings.url):
+            async with asyncio.timeout(settings.deadline_seconds):
+                stream = await self._client.chat(
+                    model=settings.chat_model,
+                    messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
+                    stream=True,
+                    options={"num_ctx": settings.num_ctx, "num_predict": settings.num_predict, "temperature": 0},
+                    keep_alive=settings.keep_alive,
+                )
+                async for part in stream:
+                    if part.message.content:
+                        yield part.message.content
+
+    async def missing_models(self) -> list[str]:
+        """Those of our two models that the inference hosts do not have."""
+        with _failures(self._settings.url):
+            async with asyncio.timeout(3):
+                answer = await self._client.list()
+        present = {_tagged(model.model or "") for model in answer.models}
+        wanted = (self._settings.chat_model, self._settings.embedding_model)
+        return [model for model in wanted if _tagged(model) not in present]
+
+
+@asynccontextmanager
+async def _turn(places: asyncio.Semaphore, seconds: float, what: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            await places.acquire()
+    except TimeoutError:
+        metrics.SHED.labels(what).inc()
+        raise BusyError(f"{what} = no free place in {seconds:g} s; a moment with fewer questions") from None
+    metrics.IN_FLIGHT.labels(what).inc()
+    try:
+        yield
+    finally:
+        metrics.IN_FLIGHT.labels(what).dec()
+        places.release()
+
+
+@contextmanager
+def _failures(url: str) -> Iterator[None]:
+    try:
+        yield
+    except ollama.ResponseError as error:
+        # 404 is a model not there yet, 429 and 5xx are a host in trouble, -1 is one that broke off in the middle.
+        if error.status_code in {404, 429, -1} or error.status_code >= 500:
+            raise InferenceUnavailableError(f"inference = {url}; a host that answers ({error.error})") from None
+        raise InferenceRefusedError(f"inference = {url}; a request it accepts ({error.error})") from None
+    except (ConnectionError, TimeoutError, httpx.HTTPError) as error:
+        reason = type(error).__name__
+        raise InferenceUnavailableError(f"inference = {url}; a host that answers in time ({reason})") from None
+
+
+def _vector(settings: Inference, values: Sequence[float]) -> Vector:
+    if len(values) != settings.embedding_dimension:
+        raise InferenceRefusedError(
+            f"inference.embedding_dimension = {settings.embedding_dimension};"
+            f" {len(values)}, as {settings.embedding_model} gives"
+        )
+    return np.asarray(values, dtype=np.float32)
+
+
+def _tagged(model: str) -> str:
+    return model if ":" in model else f"{model}:latest"

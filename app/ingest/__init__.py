@@ -1,0 +1,1 @@
+"""rag-worker: takes uploaded documents from the queue and makes them searchable."""

@@ -1,0 +1,35 @@
+"""PDF: the text of each page; scanned pages have none and are refused, since nothing here reads pictures."""
+
+import io
+import re
+
+from pypdf import PdfReader
+from pypdf.errors import PyPdfError
+
+from app.ingest.outline import Parsed, Section, UnreadableError
+
+_HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
+
+
+def parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
+    """Every page's paragraphs with its number; the title is the document's own, else the file's name."""
+    try:
+        reader = PdfReader(io.BytesIO(content))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise UnreadableError(f"{file_name} = an encrypted PDF; a copy that opens without a password")
+        if len(reader.pages) > max_pages:
+            raise UnreadableError(f"{file_name} = {len(reader.pages)} pages; at most {max_pages}, so split it")
+        sections = tuple(
+            Section((), number, _paragraphs(page.extract_text())) for number, page in enumerate(reader.pages, start=1)
+        )
+        title = (reader.metadata.title if reader.metadata else None) or file_name
+    except PyPdfError as error:
+        raise UnreadableError(f"{file_name} = a damaged PDF ({error}); a copy that a PDF viewer opens") from None
+    if not any(section.paragraphs for section in sections):
+        raise UnreadableError(f"{file_name} = a PDF without text; a copy that went through text recognition (OCR)")
+    return Parsed(str(title), sections)
+
+
+def _paragraphs(text: str) -> tuple[str, ...]:
+    blocks = re.split(r"\n\s*\n", _HYPHENATED.sub("", text))
+    return tuple(" ".join(block.split()) for block in blocks if block.strip())

@@ -1,0 +1,187 @@
+"""The worker's loop: one document at a time per thread, under a lease that a crash lets lapse."""
+
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ollama
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from app import inference, metrics
+from app.ingest.outline import UnreadableError
+from app.ingest.parse import parse
+from app.ingest.split import Piece, split
+from app.settings import Settings
+from app.store import changes, documents, jobs, passages
+from app.store.database import writing
+from app.store.documents import Document
+from app.store.jobs import Job
+from app.store.listen import Listener
+
+log = logging.getLogger(__name__)
+
+
+class InterruptedWorkError(Exception):
+    """The work must end here: the process stops, or the lease went to another worker."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    settings: Settings
+    primary: Engine
+    client: ollama.Client
+    stopping: threading.Event
+
+
+def work(worker: Worker) -> None:
+    """Take and finish jobs until the process stops."""
+    listener = Listener(worker.primary, jobs.CHANNEL, worker.stopping)
+    while not worker.stopping.is_set():
+        try:
+            busy = work_once(worker)
+        except SQLAlchemyError as error:
+            log.warning("database = %s; a primary that accepts us", str(error).splitlines()[0])
+            worker.stopping.wait(worker.settings.ingest.retry_seconds)
+            continue
+        if not busy:
+            listener.wait(worker.settings.ingest.poll_seconds)
+    listener.close()
+
+
+def work_once(worker: Worker) -> bool:
+    """Do the oldest free job; False when there was none, or none may be done with this embedding model."""
+    model = worker.settings.inference
+    owner = uuid.uuid4().hex
+
+    def take(connection: Connection) -> Job | None:
+        metrics.JOBS.set(jobs.waiting(connection))
+        foreign = passages.foreign_model(connection, model.embedding_model, model.embedding_dimension)
+        if foreign:
+            log.error(
+                "inference.embedding_model = %s; %s, or every document embedded anew", model.embedding_model, foreign
+            )
+            return None
+        return jobs.take(connection, owner, worker.settings.ingest.lease_seconds)
+
+    job = writing(worker.primary, take)
+    if job is None:
+        return False
+    with _lease(worker, job) as lost:
+        _do(worker, job, lost)
+    return True
+
+
+def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
+    pause = worker.settings.ingest.retry_seconds
+    try:
+        if job.attempts > worker.settings.ingest.max_attempts:
+            raise UnreadableError(f"document = {job.attempts - 1} crashes; one that a worker survives, see its journal")
+        document, content = writing(worker.primary, lambda connection: _begin(connection, job))
+        parsed = parse(content, document.file_name, worker.settings.ingest)
+        pieces = split(parsed, worker.settings.ingest.passage_tokens)
+        new = list(_embedded(worker, parsed.title, pieces, lost))
+        _publish(worker, job, document, parsed.title, new)
+        metrics.DOCUMENTS.labels("indexed").inc()
+        log.info("indexed document=%s passages=%d", job.document_id, len(new))
+    except InterruptedWorkError:
+        _give_back(worker, job, None, 0)
+    except inference.InferenceUnavailableError as error:
+        log.warning("waiting document=%s %s", job.document_id, error)
+        _give_back(worker, job, f"waiting: {error}", pause)
+    except (UnreadableError, inference.InferenceRefusedError) as error:
+        _fail(worker, job, str(error))
+    except SQLAlchemyError:
+        # No primary to tell: the lease lapses and the attempt counts.
+        raise
+    except Exception as error:
+        log.exception("document=%s", job.document_id)
+        if job.attempts >= worker.settings.ingest.max_attempts:
+            _fail(worker, job, f"document = {type(error).__name__}; one that the worker can read, see its journal")
+
+
+def _begin(connection: Connection, job: Job) -> tuple[Document, bytes]:
+    document = documents.find(connection, job.document_id)
+    if document is None:
+        raise InterruptedWorkError
+    documents.mark(connection, job.document_id, "working")
+    return document, documents.source(connection, job.document_id)
+
+
+def _embedded(worker: Worker, title: str, pieces: list[Piece], lost: threading.Event) -> Iterator[passages.NewPassage]:
+    size = worker.settings.ingest.embed_batch
+    for start in range(0, len(pieces), size):
+        if worker.stopping.is_set() or lost.is_set():
+            raise InterruptedWorkError
+        batch = pieces[start : start + size]
+        # A passage seldom says what it is about; its headings do.
+        texts = [f"{piece.section or title}\n{piece.text}" for piece in batch]
+        with metrics.EMBED_SECONDS.time():
+            vectors = inference.embed_documents(worker.client, worker.settings.inference, texts)
+        metrics.PASSAGES.inc(len(batch))
+        for ordinal, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start=start):
+            yield passages.NewPassage(ordinal, piece.text, piece.section, piece.page, vector)
+
+
+def _publish(worker: Worker, job: Job, document: Document, title: str, new: list[passages.NewPassage]) -> None:
+    """Make the document searchable, and earlier versions of it gone, in one transaction."""
+    model = worker.settings.inference.embedding_model
+
+    def work(connection: Connection) -> None:
+        if not jobs.finish(connection, job):
+            raise InterruptedWorkError
+        removed = passages.replace(connection, document.collection_id, document.id, model, new)
+        if removed:
+            changes.append(connection, "deleted", document.collection_id, document.id, removed)
+        for earlier in documents.earlier_versions(connection, document):
+            documents.delete(connection, earlier)
+        documents.publish(connection, document.id, title)
+        changes.append(connection, "indexed", document.collection_id, document.id, len(new))
+
+    writing(worker.primary, work)
+
+
+def _give_back(worker: Worker, job: Job, why: str | None, pause: float) -> None:
+    def work(connection: Connection) -> None:
+        if jobs.release(connection, job, pause):
+            documents.mark(connection, job.document_id, "queued", why)
+
+    writing(worker.primary, work)
+    metrics.DOCUMENTS.labels("retried").inc()
+
+
+def _fail(worker: Worker, job: Job, why: str) -> None:
+    def work(connection: Connection) -> None:
+        if jobs.finish(connection, job):
+            documents.mark(connection, job.document_id, "failed", why)
+
+    writing(worker.primary, work)
+    metrics.DOCUMENTS.labels("failed").inc()
+    log.info("failed document=%s %s", job.document_id, why)
+
+
+@contextmanager
+def _lease(worker: Worker, job: Job) -> Iterator[threading.Event]:
+    """Keep extending the job's lease; the event yielded is set when it was lost all the same."""
+    lost, done = threading.Event(), threading.Event()
+    seconds = worker.settings.ingest.lease_seconds
+
+    def extend() -> None:
+        while not done.wait(seconds / 3):
+            try:
+                if not writing(worker.primary, lambda connection: jobs.extend(connection, job, seconds)):
+                    lost.set()
+                    return
+            except DBAPIError as error:
+                log.warning("lease of document=%s not extended: %s", job.document_id, str(error).splitlines()[0])
+
+    thread = threading.Thread(target=extend, daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        done.set()
+        thread.join()

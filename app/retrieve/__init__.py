@@ -1,0 +1,1 @@
+"""Finding passages: vectors and full text, fused into one ranking."""

@@ -1,0 +1,59 @@
+"""Words and sentences, as the splitter and the citation check both see them."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+# A full stop ends a sentence when white space and the start of another sentence follow it.
+_END = re.compile(r"(?<=[.!?])(?:[\"'”’)\]]*)(?=\s+[\"'“‘(\[]*[A-ZÀ-ÖØ-Þ0-9])|\n+")
+_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|No|Nr|Fig|St|bzw|ca|z\.B|d\.h)|\b[A-Z])\.$")
+_WORD = re.compile(r"\w+(?:[.:_'’-]\w+)*")
+# English and German words that say nothing about a subject.
+_STOP = frozenset((Path(__file__).parent / "stop-words.txt").read_text(encoding="utf-8").split())
+
+
+def sentences(text: str) -> list[str]:
+    """The text's sentences, each a verbatim piece of it."""
+    pieces: list[str] = []
+    start = 0
+    for match in _END.finditer(text):
+        piece = text[start : match.end()]
+        if "\n" not in match.group() and _ABBREVIATION.search(piece):
+            continue
+        if piece.strip():
+            pieces.append(piece.strip())
+        start = match.end()
+    if text[start:].strip():
+        pieces.append(text[start:].strip())
+    return pieces
+
+
+def content_words(text: str) -> list[str]:
+    """The words that carry meaning, in lower case and in order."""
+    return [word for word in (found.lower() for found in _WORD.findall(text)) if word not in _STOP]
+
+
+def vocabulary(texts: Iterable[str]) -> frozenset[str]:
+    """What may be matched in these texts: stems of whole words, and of the parts of names such as max_connections."""
+    stems: set[str] = set()
+    for text in texts:
+        for word in content_words(text):
+            stems.add(stem(word))
+            stems.update(stem(part) for part in re.split(r"[.:_'’-]", word) if part and part not in _STOP)
+    return frozenset(stems)
+
+
+def stem(word: str) -> str:
+    """The part two forms of a word share; names and numbers are kept whole, since their ends tell them apart."""
+    if not word.isalpha():
+        return word
+    for ending in ("ingly", "ings", "ing", "ed", "es", "ly", "s"):
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            word = word.removesuffix(ending)
+            break
+    return word[:7].rstrip("e") if len(word) > 4 else word
+
+
+def tokens(text: str) -> int:
+    """An upper-leaning estimate; code and long words cost more tokens than their number of words tells."""
+    return max(int(len(text.split()) * 1.3), len(text) // 4) + 1

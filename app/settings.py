@@ -1,0 +1,193 @@
+"""What a site may set: one TOML file, read once; secrets come from systemd credentials and never from this file."""
+
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used; the message is one line for the operator."""
+
+
+class Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Listen(Table):
+    address: str = Field(default="127.0.0.1", description="Where every process listens; HAProxy is the door.")
+    api: Port = Field(default=8080, description="Port of the API.")
+    worker_metrics: Port = Field(default=8081, description="Port of rag-worker's metrics.")
+    index_metrics: Port = Field(default=8082, description="Port of rag-index's metrics.")
+    processes: int = Field(default=2, ge=1, le=64, description="API processes on this host.")
+
+
+class Database(Table):
+    hosts: tuple[str, ...] = Field(min_length=1, description="All PostgreSQL hosts; the primary is found by asking.")
+    port: Port = Field(default=5432, description="PostgreSQL's port on every host.")
+    name: str = Field(default="rag", description="Database.")
+    user: str = Field(default="rag", description="Role that owns the database.")
+    ssl_root_cert: str = Field(default="", description="CA file for verify-full; may be empty on loopback only.")
+    ssl_cert: str = Field(default="", description="Client certificate, where the servers ask for one.")
+    ssl_key: str = Field(default="", description="Key of the client certificate.")
+    connect_timeout_seconds: int = Field(default=2, ge=2, le=30, description="Wait for one host before the next.")
+    statement_seconds: Seconds = Field(default=20, description="Longest statement of the API.")
+    pool_size: int = Field(
+        default=8, ge=1, le=100, description="Connections per process to the replicas, and as many to the primary."
+    )
+
+    @model_validator(mode="after")
+    def encrypted_beyond_this_host(self) -> Self:
+        if not self.ssl_root_cert and not LOOPBACK.issuperset(self.hosts):
+            raise ValueError("database.ssl_root_cert = ''; a CA file, since the database is on other hosts")
+        return self
+
+
+class Chroma(Table):
+    host: str = Field(default="127.0.0.1", description="The Chroma server of this host.")
+    port: Port = Field(default=8000, description="Its port.")
+    deadline_seconds: Seconds = Field(
+        default=5, description="Longest wait for one call; the client itself would wait for ever."
+    )
+
+
+class Inference(Table):
+    url: str = Field(
+        default="http://127.0.0.1:11435", description="The pool of inference hosts, as this host's HAProxy offers it."
+    )
+    chat_model: str = Field(min_length=1, description="Model that answers.")
+    embedding_model: str = Field(
+        min_length=1, description="Model that embeds; a change needs every document embedded anew."
+    )
+    embedding_dimension: int = Field(ge=1, le=8192, description="Length of its vectors.")
+    query_prefix: str = Field(
+        default="", description="Put before a question, where the model wants it (nomic: 'search_query: ')."
+    )
+    document_prefix: str = Field(default="", description="Put before a passage, where the model wants it.")
+    num_ctx: int = Field(
+        default=4096, ge=1024, description="Context in tokens; one value everywhere, a change reloads the model."
+    )
+    num_predict: int = Field(default=256, ge=16, description="Longest answer in tokens.")
+    keep_alive: str = Field(default="-1s", description="How long a model stays loaded; negative is for ever.")
+    deadline_seconds: Seconds = Field(default=60, description="Longest wait for one whole answer.")
+    embed_deadline_seconds: Seconds = Field(default=30, description="Longest wait for one batch of embeddings.")
+    max_in_flight: int = Field(
+        default=4, ge=1, description="Answers in the making per API process; more wait, then 503."
+    )
+    queue_seconds: Seconds = Field(default=5, description="Longest wait for a turn before the 503.")
+
+    @model_validator(mode="after")
+    def room_for_passages(self) -> Self:
+        if self.num_predict > self.num_ctx // 2:
+            raise ValueError(f"inference.num_predict = {self.num_predict}; at most half of num_ctx ({self.num_ctx})")
+        return self
+
+
+class Answering(Table):
+    passages: int = Field(default=6, ge=1, le=50, description="Passages put before the model.")
+    candidates: int = Field(default=30, ge=5, le=200, description="Passages taken from each search before fusion.")
+    min_support: float = Field(
+        default=0.6, gt=0, le=1, description="Share of a sentence's words its quote must contain."
+    )
+    min_relevance: float = Field(
+        default=0.34, gt=0, le=1, description="Share of the question's words a cited passage must contain."
+    )
+
+
+class Index(Table):
+    max_lag: int = Field(default=1000, ge=0, description="Changes this host may be behind and still be ready.")
+    poll_seconds: Seconds = Field(default=2, description="Longest wait between two looks at the change feed.")
+
+
+class Upload(Table):
+    max_bytes: int = Field(default=50 * 1024 * 1024, ge=1, description="Largest document.")
+
+
+class Ingest(Table):
+    threads: int = Field(
+        default=2, ge=1, le=32, description="Documents worked on at a time; two hide parsing behind embedding."
+    )
+    lease_seconds: Seconds = Field(default=60, description="How long a silent worker keeps its document.")
+    max_attempts: int = Field(default=3, ge=1, description="Crashes after which a document is failed.")
+    retry_seconds: Seconds = Field(default=5, description="Pause before a document is tried again.")
+    poll_seconds: Seconds = Field(default=2, description="Longest wait between two looks at the queue.")
+    passage_tokens: int = Field(default=200, ge=40, le=2000, description="Longest passage, 1.3 tokens a word.")
+    embed_batch: int = Field(default=16, ge=1, le=512, description="Passages per embedding call.")
+    parse_seconds: int = Field(default=120, ge=1, description="Longest parse of one document.")
+    parse_memory_mb: int = Field(default=1024, ge=128, description="Most memory for one parse.")
+    max_pages: int = Field(default=5000, ge=1, description="Most pages of one PDF.")
+
+
+class Settings(Table):
+    domain: str = Field(min_length=1, description="Name under which people reach the platform.")
+    admin_user: str = Field(
+        default="admin", min_length=1, description="First administrator; the first migration adds it."
+    )
+    token_seconds: int = Field(default=3600, ge=60, le=86400, description="Life of a sign-in.")
+    listen: Listen = Listen()
+    database: Database
+    chroma: Chroma = Chroma()
+    inference: Inference
+    answering: Answering = Answering()
+    index: Index = Index()
+    upload: Upload = Upload()
+    ingest: Ingest = Ingest()
+
+
+def load() -> Settings:
+    """The site's settings from $RAG_CONFIG; raise ConfigurationError naming the first key that cannot be used."""
+    path = Path(os.environ.get("RAG_CONFIG", "/etc/rag/rag.toml"))
+    try:
+        return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"RAG_CONFIG = {path}; a readable file ({error.strerror})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path} = not TOML; {error}") from None
+    except ValidationError as error:
+        raise ConfigurationError(f"{_first_problem(error)}; edit {path}") from None
+
+
+def credential(name: str) -> str:
+    """The secret that systemd put into $CREDENTIALS_DIRECTORY under this name."""
+    path = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials")) / name
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigurationError(f"credential {name} = {path}; a readable file ({error.strerror})") from None
+    if not secret:
+        raise ConfigurationError(f"credential {name} = ''; a secret in {path}")
+    return secret
+
+
+def refuse(error: ConfigurationError) -> NoReturn:
+    """End the process as every program here refuses a configuration: one line on stderr, exit code 2."""
+    sys.stderr.write(f"{error}\n")
+    sys.exit(2)
+
+
+def load_or_refuse() -> Settings:
+    """The settings, or the end of the process."""
+    try:
+        return load()
+    except ConfigurationError as error:
+        refuse(error)
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "missing":
+        return f"{key} = unset; a value"
+    if problem["type"] == "extra_forbidden":
+        return f"{key} = {problem['input']!r}; no such setting"
+    return f"{key} = {problem['input']!r}; {problem['msg'][0].lower()}{problem['msg'][1:]}"

@@ -1,0 +1,1 @@
+"""PostgreSQL, the only truth: schema, connections and every statement the application runs."""

@@ -1,0 +1,76 @@
+"""The change feed: what each host's index must still apply, in an order that late commits cannot break."""
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+CHANNEL = "rag_changes"
+
+Kind = Literal["indexed", "deleted"]
+
+
+@dataclass(frozen=True)
+class Position:
+    """The last change applied; the token tells a restored database's row from the one that was applied."""
+
+    xid: int = 0
+    seq: int = 0
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    position: Position
+    collection_id: UUID
+    document_id: UUID
+    kind: Kind
+    passages: int
+
+
+def append(connection: Connection, kind: Kind, collection_id: UUID, document_id: UUID, passages: int) -> None:
+    """Tell every index of a document that came or went, once this transaction commits."""
+    connection.execute(
+        text(
+            "insert into changes (collection_id, document_id, kind, passages)"
+            " values (:collection, :document, :kind, :passages)"
+        ),
+        {"collection": collection_id, "document": document_id, "kind": kind, "passages": passages},
+    )
+    connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
+
+
+def after(connection: Connection, position: Position, limit: int) -> list[Change]:
+    """The next changes in order, none of which a transaction still running could yet precede."""
+    rows = connection.execute(
+        text(
+            "select xid::text::bigint as xid, seq, token, collection_id, document_id, kind, passages from changes"
+            " where (xid, seq) > (cast(cast(:xid as text) as xid8), :seq)"
+            " and xid < pg_snapshot_xmin(pg_current_snapshot())"
+            " order by changes.xid, seq limit :limit"
+        ),
+        {"xid": str(position.xid), "seq": position.seq, "limit": limit},
+    )
+    return [
+        Change(Position(row.xid, row.seq, str(row.token)), row.collection_id, row.document_id, row.kind, row.passages)
+        for row in rows
+    ]
+
+
+def count_after(connection: Connection, position: Position, at_most: int) -> int:
+    """How many changes lie behind the position, counted no further than ``at_most``."""
+    statement = text(
+        "select count(*) from (select 1 from changes where (xid, seq) > (cast(cast(:xid as text) as xid8), :seq)"
+        " limit :at_most) as waiting"
+    )
+    parameters = {"xid": str(position.xid), "seq": position.seq, "at_most": at_most}
+    return int(connection.execute(statement, parameters).scalar_one())
+
+
+def knows(connection: Connection, position: Position) -> bool:
+    """False when this database never had the change at the position: it was restored to an earlier time."""
+    if not position.token:
+        return True
+    statement = text("select 1 from changes where seq = :seq and token = cast(:token as uuid)")
+    return connection.execute(statement, {"seq": position.seq, "token": position.token}).scalar_one_or_none() == 1

@@ -1,0 +1,153 @@
+"""Documents from upload to deletion: their bytes, their state, and what a person is told about it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
+
+from app.store import changes, jobs
+
+State = Literal["queued", "working", "indexed", "failed"]
+
+_SELECT = """
+select d.id, d.collection_id, d.title, d.file_name, d.media_type, d.sha256, d.size, d.state, d.error, d.created_at,
+d.changed_at, (select count(*) from passages p where p.document_id = d.id) as passages
+from documents d
+"""
+
+
+@dataclass(frozen=True)
+class Document:
+    id: UUID
+    collection_id: UUID
+    title: str
+    file_name: str
+    media_type: str
+    sha256: str
+    size: int
+    state: State
+    error: str | None
+    created_at: datetime
+    changed_at: datetime
+    passages: int
+
+
+@dataclass(frozen=True)
+class Upload:
+    collection_id: UUID
+    user_id: UUID
+    file_name: str
+    media_type: str
+    sha256: str
+    content: bytes
+
+
+def store(connection: Connection, upload: Upload) -> Document:
+    """Keep the bytes with a job to index them; the same bytes again are the same document, a failed one is retried."""
+    document_id = connection.execute(
+        text(
+            "insert into documents (collection_id, title, file_name, media_type, sha256, size, source, created_by)"
+            " values (:collection, :name, :name, :media_type, :sha256, :size, :source, :user)"
+            " on conflict (collection_id, sha256) do nothing returning id"
+        ),
+        {
+            "collection": upload.collection_id,
+            "name": upload.file_name,
+            "media_type": upload.media_type,
+            "sha256": upload.sha256,
+            "size": len(upload.content),
+            "source": upload.content,
+            "user": upload.user_id,
+        },
+    ).scalar_one_or_none()
+    if document_id is None:
+        document_id = connection.execute(
+            text(
+                "update documents set state = case state when 'failed' then 'queued' else state end"
+                " where collection_id = :collection and sha256 = :sha256 returning id"
+            ),
+            {"collection": upload.collection_id, "sha256": upload.sha256},
+        ).scalar_one()
+    document = find(connection, document_id)
+    if document is None:
+        raise LookupError(f"document = {document_id}; a row that was stored a moment ago")
+    if document.state == "queued":
+        jobs.add(connection, document_id)
+    return document
+
+
+def find(connection: Connection, document_id: UUID) -> Document | None:
+    """The document without its bytes."""
+    statement = text(_SELECT + "where d.id = :id")
+    row = connection.execute(statement, {"id": document_id}).one_or_none()
+    return _document(row) if row else None
+
+
+def locked(connection: Connection, document_id: UUID) -> Document | None:
+    """The document, held against every other change until this transaction ends."""
+    connection.execute(text("select 1 from documents where id = :id for update"), {"id": document_id})
+    return find(connection, document_id)
+
+
+def of_collection(connection: Connection, collection_id: UUID, limit: int, after: str = "") -> list[Document]:
+    """The collection's documents by file name, those behind ``after``."""
+    statement = text(
+        _SELECT + "where d.collection_id = :collection and d.file_name > :after"
+        " order by d.file_name, d.created_at limit :limit"
+    )
+    parameters = {"collection": collection_id, "limit": limit, "after": after}
+    return [_document(row) for row in connection.execute(statement, parameters)]
+
+
+def states(connection: Connection, collection_id: UUID) -> dict[str, int]:
+    """How many documents of the collection are in each state."""
+    statement = text("select state, count(*) as documents from documents where collection_id = :id group by state")
+    return {row.state: row.documents for row in connection.execute(statement, {"id": collection_id})}
+
+
+def source(connection: Connection, document_id: UUID) -> bytes:
+    """The bytes as they were uploaded."""
+    statement = text("select source from documents where id = :id")
+    return bytes(connection.execute(statement, {"id": document_id}).scalar_one())
+
+
+def mark(connection: Connection, document_id: UUID, state: State, error: str | None = None) -> None:
+    """Say where the document is on its way, and what stands in it."""
+    statement = text("update documents set state = :state, error = :error, changed_at = now() where id = :id")
+    connection.execute(statement, {"id": document_id, "state": state, "error": error})
+
+
+def publish(connection: Connection, document_id: UUID, title: str) -> None:
+    """Make the document's passages visible under its title."""
+    statement = text(
+        "update documents set state = 'indexed', error = null, title = :title, changed_at = now() where id = :id"
+    )
+    connection.execute(statement, {"id": document_id, "title": title[:500]})
+
+
+def delete(connection: Connection, document: Document) -> None:
+    """Remove the document, its passages and its job; the indexes are told."""
+    connection.execute(text("delete from documents where id = :id"), {"id": document.id})
+    if document.passages:
+        changes.append(connection, "deleted", document.collection_id, document.id, document.passages)
+
+
+def earlier_versions(connection: Connection, document: Document) -> list[Document]:
+    """Other documents that came under the same file name before this one."""
+    statement = text(
+        _SELECT + "where d.collection_id = :collection and d.file_name = :name"
+        " and d.id <> :id and d.created_at <= :created_at for update of d"
+    )
+    parameters = {
+        "collection": document.collection_id,
+        "name": document.file_name,
+        "id": document.id,
+        "created_at": document.created_at,
+    }
+    return [_document(row) for row in connection.execute(statement, parameters)]
+
+
+def _document(row: Row[Any]) -> Document:
+    return Document(**row._mapping)

@@ -1,0 +1,70 @@
+"""The queue of documents to index: a job belongs to one worker for the length of a lease it must keep extending."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+CHANNEL = "rag_jobs"
+
+
+@dataclass(frozen=True)
+class Job:
+    id: int
+    document_id: UUID
+    attempts: int
+    owner: str
+
+
+def add(connection: Connection, document_id: UUID) -> None:
+    """Queue the document, once, and wake the workers when this transaction commits."""
+    statement = text("insert into jobs (document_id) values (:id) on conflict (document_id) do nothing")
+    connection.execute(statement, {"id": document_id})
+    connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
+
+
+def take(connection: Connection, owner: str, lease_seconds: float) -> Job | None:
+    """The oldest job nobody holds, now leased to ``owner``; None when there is none."""
+    row = connection.execute(
+        text(
+            "update jobs set attempts = attempts + 1, owner = :owner,"
+            " lease_until = clock_timestamp() + make_interval(secs => :lease)"
+            " where id = (select id from jobs where run_after <= clock_timestamp()"
+            " and (lease_until is null or lease_until < clock_timestamp())"
+            " order by id for update skip locked limit 1)"
+            " returning id, document_id, attempts"
+        ),
+        {"owner": owner, "lease": lease_seconds},
+    ).one_or_none()
+    return Job(row.id, row.document_id, row.attempts, owner) if row else None
+
+
+def extend(connection: Connection, job: Job, lease_seconds: float) -> bool:
+    """Keep the job for another lease; False when it is no longer ours."""
+    statement = text(
+        "update jobs set lease_until = clock_timestamp() + make_interval(secs => :lease)"
+        " where id = :id and owner = :owner"
+    )
+    result = connection.execute(statement, {"id": job.id, "owner": job.owner, "lease": lease_seconds})
+    return result.rowcount == 1
+
+
+def finish(connection: Connection, job: Job) -> bool:
+    """Take the job off the queue; False when it is no longer ours and its result must not be published."""
+    statement = text("delete from jobs where id = :id and owner = :owner")
+    return connection.execute(statement, {"id": job.id, "owner": job.owner}).rowcount == 1
+
+
+def release(connection: Connection, job: Job, pause_seconds: float) -> bool:
+    """Give the job back untried, for anyone to take after the pause."""
+    statement = text(
+        "update jobs set attempts = attempts - 1, owner = null, lease_until = null,"
+        " run_after = clock_timestamp() + make_interval(secs => :pause) where id = :id and owner = :owner"
+    )
+    result = connection.execute(statement, {"id": job.id, "owner": job.owner, "pause": pause_seconds})
+    return result.rowcount == 1
+
+
+def waiting(connection: Connection) -> int:
+    """Jobs on the queue, held or not."""
+    return int(connection.execute(text("select count(*) from jobs")).scalar_one())

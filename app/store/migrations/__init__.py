@@ -1,0 +1,1 @@
+"""The schema's history; alembic runs it through app.store.migrate."""

@@ -1,0 +1,151 @@
+"""Passages: the quotable pieces of documents, with their embeddings."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Row, text
+
+Vector = NDArray[np.float32]
+
+_BY_IDS = """
+select p.document_id, p.ordinal, d.title, p.section, p.page, p.text
+from unnest(cast(:documents as uuid[]), cast(:ordinals as int[]))
+    with ordinality as wanted (document_id, ordinal, place)
+join passages p on p.document_id = wanted.document_id and p.ordinal = wanted.ordinal
+join documents d on d.id = p.document_id and d.state = 'indexed'
+where cast(:collection as uuid) is null or p.collection_id = cast(:collection as uuid)
+order by wanted.place
+"""
+
+
+@dataclass(frozen=True)
+class NewPassage:
+    ordinal: int
+    text: str
+    section: str
+    page: int | None
+    embedding: Vector
+
+
+@dataclass(frozen=True)
+class Passage:
+    document_id: UUID
+    ordinal: int
+    title: str
+    section: str
+    page: int | None
+    text: str
+
+    @property
+    def id(self) -> str:
+        return passage_id(self.document_id, self.ordinal)
+
+
+def passage_id(document_id: UUID, ordinal: int) -> str:
+    """The passage's name in Chroma, from which its row is found again."""
+    return f"{document_id}:{ordinal}"
+
+
+def replace(
+    connection: Connection, collection_id: UUID, document_id: UUID, model: str, passages: Sequence[NewPassage]
+) -> int:
+    """Put these passages in the place of the document's earlier ones; the number of those."""
+    connection.execute(
+        text(
+            "insert into embedding_models (model, dimension) values (:model, :dimension)"
+            " on conflict (model, dimension) do nothing"
+        ),
+        {"model": model, "dimension": len(passages[0].embedding)},
+    )
+    removed = connection.execute(text("delete from passages where document_id = :id"), {"id": document_id}).rowcount
+    connection.execute(
+        text(
+            "insert into passages"
+            " (document_id, ordinal, collection_id, text, section, page, embedding, model, dimension)"
+            " values (:document, :ordinal, :collection, :text, :section, :page, :embedding, :model, :dimension)"
+        ),
+        [
+            {
+                "document": document_id,
+                "ordinal": passage.ordinal,
+                "collection": collection_id,
+                "text": passage.text,
+                "section": passage.section,
+                "page": passage.page,
+                "embedding": passage.embedding.astype("<f4").tobytes(),
+                "model": model,
+                "dimension": len(passage.embedding),
+            }
+            for passage in passages
+        ],
+    )
+    return removed
+
+
+def one(connection: Connection, document_id: UUID, ordinal: int) -> Passage | None:
+    """The passage, if its document is searchable."""
+    found = by_ids(connection, None, [passage_id(document_id, ordinal)])
+    return found[0] if found else None
+
+
+def by_ids(connection: Connection, collection_id: UUID | None, ids: Sequence[str]) -> list[Passage]:
+    """The passages with these ids in that order, without those gone since or of another collection."""
+    pairs = [identifier.rsplit(":", 1) for identifier in ids]
+    rows = connection.execute(
+        text(_BY_IDS),
+        {
+            "documents": [document for document, _ in pairs],
+            "ordinals": [int(ordinal) for _, ordinal in pairs],
+            "collection": collection_id,
+        },
+    )
+    return [_passage(row) for row in rows]
+
+
+def matching(connection: Connection, collection_id: UUID, question: str, limit: int) -> list[str]:
+    """Ids of the passages that share words with the question, best first."""
+    # A question asked in plain words rarely has all of them in one passage, so any of them may match.
+    rows = connection.execute(
+        text(
+            "with wanted as (select cast(replace(cast(plainto_tsquery('english', :question) as text), '&', '|')"
+            " as tsquery) as words)"
+            " select p.document_id, p.ordinal from passages p, wanted"
+            " where p.collection_id = :collection and p.words @@ wanted.words"
+            " order by ts_rank_cd(p.words, wanted.words) desc, p.document_id, p.ordinal limit :limit"
+        ),
+        {"question": question, "collection": collection_id, "limit": limit},
+    )
+    return [passage_id(row.document_id, row.ordinal) for row in rows]
+
+
+def embeddings(connection: Connection, document_ids: Sequence[UUID], batch: int) -> Iterator[list[tuple[str, Vector]]]:
+    """Ids and vectors of these documents' passages, a batch at a time."""
+    rows = connection.execution_options(yield_per=batch).execute(
+        text(
+            "select document_id, ordinal, embedding from passages where document_id = any(cast(:ids as uuid[]))"
+            " order by document_id, ordinal"
+        ),
+        {"ids": [str(document_id) for document_id in document_ids]},
+    )
+    for part in rows.partitions():
+        yield [
+            (passage_id(row.document_id, row.ordinal), np.frombuffer(row.embedding, dtype="<f4").astype(np.float32))
+            for row in part
+        ]
+
+
+def foreign_model(connection: Connection, model: str, dimension: int) -> str | None:
+    """An embedding model other than ours whose vectors are stored, or None."""
+    row = connection.execute(
+        text("select model, dimension from embedding_models where (model, dimension) <> (:model, :dimension) limit 1"),
+        {"model": model, "dimension": dimension},
+    ).one_or_none()
+    return f"{row.model} ({row.dimension})" if row else None
+
+
+def _passage(row: Row[Any]) -> Passage:
+    return Passage(**row._mapping)
