@@ -15,6 +15,7 @@ from tests.lab.mounts import lower_layers_in_use
 
 ARCHIVES = Path("var/cache/apt/archives")
 LISTS = Path("var/lib/apt/lists")
+LIMIT = 4_000_000_000
 
 
 def folder(layer: str) -> Path:
@@ -53,6 +54,9 @@ def harvest(disks: Iterable[Path]) -> int:
                 link_or_copy(str(file), str(target))
         for old in superseded([path.name for path in (building / ARCHIVES).glob("*.deb")], version_order):
             (building / ARCHIVES / old).unlink()
+        files = {path: path.stat() for path in (building / ARCHIVES).glob("*.deb")}
+        for old_file in beyond(LIMIT, {path.name: (stat.st_mtime, stat.st_size) for path, stat in files.items()}):
+            (building / ARCHIVES / old_file).unlink()
         # A harvest that dies before this line leaves nothing that anybody uses.
         building.rename(base.cache() / f"layer-{number + 1}")
     return sum(name.suffix == ".deb" for name in fresh)
@@ -99,6 +103,16 @@ def superseded(names: Iterable[str], order: Callable[[str, str], int]) -> list[s
         newest_version = max((version for version, _ in found), key=cmp_to_key(order))
         old += [name for version, name in found if version != newest_version]
     return sorted(old)
+
+
+def beyond(limit: int, files: dict[str, tuple[float, int]]) -> list[str]:
+    """The oldest files, given with time and size, that do not fit into the limit beside the newer ones."""
+    total, dropped = 0, []
+    for name, (_, size) in sorted(files.items(), key=lambda item: item[1], reverse=True):
+        total += size
+        if total > limit:
+            dropped.append(name)
+    return dropped
 
 
 def version_order(one: str, other: str) -> int:

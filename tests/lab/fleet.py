@@ -1,14 +1,13 @@
 """The running lab, for tests: find it, kill, cut and enter its machines, wait for what must come true."""
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.lab import machine, network, state
+from tests.lab import machine, network, processes, state
 from tests.lab.host import LabError, locked, run
 from tests.lab.state import Lab
 
@@ -26,6 +25,11 @@ __all__ = [
     "wait_for",
     "wait_until",
 ]
+
+SSH_PORT = 22
+# A machine that was just switched on is not yet a systemd-nspawn.
+SECONDS_TO_APPEAR = 5
+KILLED = "killed-on-purpose"
 
 
 @dataclass(frozen=True)
@@ -75,23 +79,20 @@ def see(lab: Lab, name: str) -> Seen:
     elif network.is_cut(lab.tag, name):
         word, age = "cut", boot.age
     else:
-        word, age = ("running" if answers(lab.machines[name]) else "booting"), boot.age
+        word, age = ("running" if processes.listens(boot, SSH_PORT) else "booting"), boot.age
     return Seen(name, lab.machines[name], word, round(age, 1))
 
 
-def answers(address: str, port: int = 22, seconds: float = 1) -> bool:
-    """Whether SSH greets there; a lab address is only asked while its bridge is there."""
-    try:
-        with socket.create_connection((address, port), timeout=seconds) as connection:
-            connection.settimeout(seconds)
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
+def listens(lab: Lab, name: str, port: int = SSH_PORT) -> bool:
+    """Whether a machine listens on a port, asked from its kernel."""
+    boot = machine.running(lab, name)
+    return boot is not None and processes.listens(boot, port)
 
 
 def kill(lab: Lab, name: str) -> None:
     """Pull a machine's plug."""
     require_machine(lab, name)
+    (lab.folder / KILLED).touch()
     machine.kill(lab, name)
 
 
@@ -105,7 +106,7 @@ def start(lab: Lab, name: str, seconds: float = 60) -> None:
         if machine.running(lab, name) is None:
             machine.kill(lab, name)
             machine.boot(lab, name)
-    wait_until(lambda: answers(lab.machines[name]), seconds, f"{name} answers SSH")
+    wait_until(lambda: listens(lab, name), seconds, f"{name} listens for SSH")
 
 
 def cut(lab: Lab, name: str, away_from: Sequence[str] = (), *, cable: bool = False) -> None:
@@ -135,14 +136,19 @@ def wait_for(lab: Lab, names: Sequence[str], seconds: float = 120) -> None:
 
 
 def _wait_for_one(lab: Lab, name: str, deadline: float) -> None:
+    began = time.monotonic()
+
     def booted() -> bool:
-        if machine.running(lab, name) is None:
+        boot = machine.running(lab, name)
+        if boot is None and time.monotonic() - began < SECONDS_TO_APPEAR:
+            return False
+        if boot is None:
             raise LabError(
                 f"{name} = ended while booting; its last words may tell; tail {lab.disk(name) / 'console.log'}"
             )
-        return answers(lab.machines[name])
+        return processes.listens(boot, SSH_PORT)
 
-    wait_until(booted, max(1, deadline - time.monotonic()), f"{name} answers SSH")
+    wait_until(booted, max(1, deadline - time.monotonic()), f"{name} listens for SSH")
     done = shell(lab, name, "systemctl", "is-system-running", "--wait", seconds=max(1, deadline - time.monotonic()))
     if done.stdout.strip() not in {"running", "degraded"}:
         word = done.stdout.strip() or done.stderr.strip()

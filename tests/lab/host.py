@@ -123,18 +123,36 @@ def _lock(path: Path, wait: bool) -> int:
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            holder = os.pread(descriptor, 32, 0).decode().strip() or "?"
-            os.close(descriptor)
-            raise RefusalError(
-                f"{path} = held by process {holder}; one at a time is needed; wait for it: ps {holder}"
-            ) from None
-        # The former holder removes its file, and a lock on a removed file locks nobody out.
-        with contextlib.suppress(FileNotFoundError):
+            _take(descriptor, path, wait)
+            # The former holder removes its file, and a lock on a removed file locks nobody out.
             if os.fstat(descriptor).st_ino == path.stat().st_ino:
                 return descriptor
+        except FileNotFoundError:
+            pass
+        except RefusalError:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path, wait: bool) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode().strip() or "?"
+        if not wait:
+            line = f"{path} = held by process {holder}; one at a time is needed; wait for it: ps {holder}"
+            raise RefusalError(line) from None
+        say(f"lab: wait for process {holder}, which holds {path}")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a file so that its readers see the former text or the new one, whole."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text)
+    new.rename(file)
 
 
 def require_root_on_linux() -> None:

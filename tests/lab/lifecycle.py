@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 
 from tests.lab import base, debs, fleet, machine, network, plan, remains, ssh, state
-from tests.lab.host import LabError, RefusalError, locked, require_disk, require_tools, say, step
+from tests.lab.host import LabError, RefusalError, locked, replace_text, require_disk, require_tools, say, step
 from tests.lab.state import Lab
 
 
@@ -24,13 +24,12 @@ def up(wanted: Sequence[str]) -> Lab:
             lab = _lay_network(name, names)
         disk_base = base.ensure()
         with step(f"start {len(names)} machines on {lab.subnet}: {' '.join(names)}"):
-            _start(lab, names, disk_base)
+            fresh = _start(lab, names, disk_base)
             fleet.wait_for(lab, names)
+            ssh.prove(lab.ssh_config, fresh)
         with locked("computer", wait=True):
             _forget_unused()
-    say(
-        f"lab: {lab.name} runs; ssh -F build/lab/ssh_config {names[0]}.bare enters {names[0]} as root until a deploy"
-    )
+    say(f"lab: {lab.name} runs; ssh -F build/lab/ssh_config {names[0]}.bare enters {names[0]} as root until a deploy")
     return lab
 
 
@@ -85,7 +84,9 @@ def _subnets_of_other_labs(name: str) -> list[str]:
     return [state.read(record).subnet for record in records if record.exists()]
 
 
-def _start(lab: Lab, names: tuple[str, ...], disk_base: str) -> None:
+def _start(lab: Lab, names: tuple[str, ...], disk_base: str) -> list[str]:
+    """Boot what does not run; return the machines that got a new disk."""
+    fresh: list[str] = []
     ssh.create_key(lab.ssh_key, f"rag-lab {lab.name}")
     for each in names:
         if machine.running(lab, each):
@@ -93,15 +94,17 @@ def _start(lab: Lab, names: tuple[str, ...], disk_base: str) -> None:
         if machine.disk(lab, each) is None:
             with locked("debs", wait=True):
                 machine.create_disk(lab, each, disk_base, debs.newest())
+            fresh.append(each)
         machine.mount(lab, each)
     keys = {each: machine.host_key(lab, each) for each in lab.machines if machine.disk(lab, each)}
     present = {each: address for each, address in lab.machines.items() if each in keys}
-    lab.known_hosts.write_text(ssh.known_hosts(present, keys))
-    lab.ssh_config.write_text(ssh.config(present, lab.ssh_key, lab.known_hosts, lab.sockets))
+    replace_text(lab.known_hosts, ssh.known_hosts(present, keys))
+    replace_text(lab.ssh_config, ssh.config(present, lab.ssh_key, lab.known_hosts, lab.sockets))
     for each in names:
         if not machine.running(lab, each):
             machine.kill(lab, each)
             machine.boot(lab, each)
+    return fresh
 
 
 def down() -> None:

@@ -36,11 +36,20 @@ def create(name: str, subnet: str) -> None:
         run("ip", "link", "add", bridge, "type", "bridge", "forward_delay", "0")
     run("ip", "address", "replace", f"{plan.numbered(subnet, plan.GATEWAY)}/24", "dev", bridge)
     run("ip", "link", "set", bridge, "up")
-    remove_rules(plan.tag(name))
-    run("nft", "-f", "-", stdin=ruleset(plan.tag(name), bridge, subnet))
+    if not _rules_are_whole(plan.tag(name)):
+        remove_rules(plan.tag(name))
+        run("nft", "-f", "-", stdin=ruleset(plan.tag(name), bridge, subnet))
     if _forward_is_closed():
         for rule in _forward_rules(bridge):
-            run("iptables", "-w", "-I", "FORWARD", *rule)
+            if not succeeds("iptables", "-w", "-C", "FORWARD", *rule):
+                run("iptables", "-w", "-I", "FORWARD", *rule)
+
+
+def _rules_are_whole(tag: str) -> bool:
+    """Whether both tables are there; they are loaded in one transaction, and kept, with the cuts in them."""
+    return all(
+        succeeds("nft", "list", "table", family, name) for family, name in (("ip", table(tag)), ("bridge", cuts(tag)))
+    )
 
 
 def ruleset(tag: str, bridge: str, subnet: str) -> str:

@@ -71,6 +71,21 @@ def _init_below(nspawn: int) -> int | None:
     return None
 
 
+def listens(boot: Boot, port: int) -> bool:
+    """
+    Whether anything in the machine listens on this port.
+
+    Its kernel is asked, since sshd counts a connection without a login against its sender and refuses it after some.
+    """
+    for family in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{boot.init}/net/{family}").read_text().splitlines()[1:]:
+                local, state = line.split()[1], line.split()[3]
+                if state == "0A" and int(local.rpartition(":")[2], 16) == port:
+                    return True
+    return False
+
+
 def cgroup_root() -> Path | None:
     """Where cgroup2 is mounted for writing, alone or beside cgroup v1."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
@@ -110,8 +125,11 @@ def in_cgroup(path: Path) -> list[int]:
 
 
 def remove_cgroup(path: Path) -> None:
-    if path.is_dir():
-        for folder in sorted((file.parent for file in path.rglob("cgroup.procs")), reverse=True):
+    """Remove an empty group, and its shadow in cgroup v1 where there is one."""
+    root = cgroup_root()
+    shadow = Path("/sys/fs/cgroup/systemd") / path.relative_to(root) if root else path
+    for top in {path, shadow}:
+        for folder in sorted((file.parent for file in top.rglob("cgroup.procs")), reverse=True):
             with contextlib.suppress(OSError):
                 folder.rmdir()
 

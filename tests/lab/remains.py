@@ -2,9 +2,10 @@
 
 import contextlib
 import shutil
+import time
 from pathlib import Path
 
-from tests.lab import debs, machine, network, plan, processes, ssh, state
+from tests.lab import debs, fleet, machine, network, plan, processes, ssh, state
 from tests.lab.host import LabError, RefusalError, locked, say
 from tests.lab.mounts import mounted_below, unmount
 
@@ -51,8 +52,9 @@ def _clear_cgroup(tag: str) -> None:
     if group and group.is_dir():
         processes.kill_cgroup(group)
         processes.remove_cgroup(group)
-        with contextlib.suppress(OSError):
-            group.parent.rmdir()
+        for parent in (group.parent, Path("/sys/fs/cgroup/systemd/rag-lab")):
+            with contextlib.suppress(OSError):
+                parent.rmdir()
 
 
 def _forget_in_clone(folder: Path) -> None:
@@ -72,6 +74,9 @@ def clear_dead(but: str) -> None:
         if lives(name):
             _tell_if_orphaned(name)
             continue
+        if _killed_lately(name):
+            say(f"lab: leave lab {name} alone: its machines were killed on purpose just now")
+            continue
         # Its lock is held while its own clone builds it, when it has a folder and no process yet.
         with contextlib.suppress(RefusalError), locked(f"lab.{name}"):
             if not lives(name):
@@ -84,6 +89,12 @@ def clear_dead(but: str) -> None:
         if not any(Path("/sys/class/net").glob(f"vb-{tag}-*")):
             say(f"lab: clear bridge and rules rl-{tag}, of which no lab is left")
             network.remove(tag)
+
+
+def _killed_lately(name: str) -> bool:
+    """Whether its own clone pulled the plugs: it will want these disks again."""
+    mark = state.root() / name / fleet.KILLED
+    return mark.exists() and time.time() - mark.stat().st_mtime < 600
 
 
 def _tell_if_orphaned(name: str) -> None:

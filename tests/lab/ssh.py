@@ -2,6 +2,8 @@
 
 import contextlib
 import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.lab.host import run, succeeds
@@ -52,6 +54,16 @@ Host *.bare
   ControlPersist 60
   ControlPath {sockets}/%n-%r
 """
+
+
+def prove(config: Path, machines: Sequence[str]) -> None:
+    """Log in to bare machines as root, which proves their keys and their network."""
+    with ThreadPoolExecutor(len(machines) or 1) as pool:
+        list(
+            pool.map(
+                lambda machine: run("ssh", "-F", config, "-o", "ControlPath=none", f"{machine}.bare", "true"), machines
+            )
+        )
 
 
 def forget(sockets: Path, machine: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tests.lab import plan
-from tests.lab.host import LabError
+from tests.lab.host import LabError, replace_text
 
 CLONE = Path(__file__).resolve().parents[2]
 BUILD = CLONE / "build" / "lab"
@@ -89,10 +89,7 @@ def with_machines(lab: Lab, machines: tuple[str, ...]) -> Lab:
 def write(lab: Lab) -> None:
     """Write the lab down, for this computer first: what is not written there cannot be cleared."""
     for file in (lab.folder / "lab.json", lab.ssh_config.with_name("lab.json")):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(asdict(lab), indent=2, default=str) + "\n")
-        new.rename(file)
+        replace_text(file, json.dumps(asdict(lab), indent=2, default=str) + "\n")
 
 
 def read(file: Path) -> Lab:
