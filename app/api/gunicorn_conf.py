@@ -24,7 +24,8 @@ preload_app = True
 # An answer may stream for as long as its deadline allows; a stop waits for it.
 graceful_timeout = int(_settings.inference.deadline_seconds) + 5
 timeout = 60
-keepalive = 75
+# A stop waits for idle connections too, until their keep-alive ends.
+keepalive = 2
 control_socket_disable = True
 accesslog = None
 # Workers prove that they live by touching a file, which must not wait for a disk.

@@ -1,0 +1,122 @@
+"""The site under test, made once: every server real but Ollama."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
+from tests.app.servers import chroma, free_port, ours, postgresql
+from tests.app.site import PASSWORD, Person, Site, engine
+
+CONFIGURATION = """
+domain = "rag.test"
+[listen]
+api = {api}
+worker_metrics = {worker}
+index_metrics = {index}
+processes = 1
+[database]
+hosts = ["127.0.0.1"]
+port = {postgresql}
+pool_size = 8
+[chroma]
+port = {chroma}
+deadline_seconds = 10
+[inference]
+url = "{ollama}"
+chat_model = "{chat_model}"
+embedding_model = "{embedding_model}"
+embedding_dimension = {dimension}
+num_ctx = 2048
+max_in_flight = 2
+queue_seconds = 0.5
+[index]
+poll_seconds = 0.5
+[upload]
+max_bytes = 1000000
+[ingest]
+lease_seconds = 2
+retry_seconds = 0.5
+poll_seconds = 0.5
+embed_batch = 4
+"""
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Site]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-app-")))
+        ollama = OllamaStandin()
+        port = {name: free_port() for name in ("api", "worker", "index", "chroma")}
+        port["postgresql"] = stack.enter_context(postgresql(folder))
+        admin = engine(port["postgresql"], "postgres").execution_options(isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text("create database rag"))
+        environment = _environment(folder, port, ollama)
+        worker = ours(["app.ingest"], environment, folder / "worker.log", f"http://127.0.0.1:{port['worker']}")
+        index = ours(["app.index"], environment, folder / "index.log", f"http://127.0.0.1:{port['index']}")
+        base = f"http://127.0.0.1:{port['api']}"
+        command = ["gunicorn", "-c", "python:app.api.gunicorn_conf", "app.api.main:application()"]
+        api = ours(command, environment, folder / "api.log", f"{base}/health/live")
+        made = Site(
+            folder=folder,
+            environment=environment,
+            http=httpx.Client(base_url=base, timeout=30, trust_env=False),
+            database=engine(port["postgresql"]),
+            ollama=ollama,
+            chroma=chroma(folder, port["chroma"]),
+            worker=worker,
+            index=index,
+            api=api,
+        )
+        for process in (made.chroma, worker, index, api):
+            stack.callback(process.stop)
+            process.launch()
+        migrated = made.run("app.store.migrate")
+        assert migrated.returncode == 0, migrated.stderr
+        made.wait_until_ready()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def healthy(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test broke is mended before the next."""
+    yield
+    if "site" in request.fixturenames:
+        site: Site = request.getfixturevalue("site")
+        site.ollama.reset()
+        for process in (site.chroma, site.worker, site.index, site.api):
+            if not process.running:
+                process.launch()
+        site.wait_until_ready()
+
+
+@pytest.fixture
+def admin(site: Site) -> Person:
+    return site.sign_in()
+
+
+@pytest.fixture
+def collection(admin: Person) -> str:
+    return admin.make_collection()
+
+
+def _environment(folder: Path, port: dict[str, int], ollama: OllamaStandin) -> dict[str, str]:
+    names = {"chat_model": CHAT, "embedding_model": EMBED, "dimension": DIMENSION, "ollama": ollama.url}
+    (folder / "rag.toml").write_text(CONFIGURATION.format(**port, **names))
+    secrets = {"database-password": "unused on loopback", "token-key": "k" * 40, "admin-password": PASSWORD}
+    for name, secret in secrets.items():
+        (folder / name).write_text(secret)
+    return {
+        "PATH": os.environ["PATH"],
+        "RAG_CONFIG": str(folder / "rag.toml"),
+        "CREDENTIALS_DIRECTORY": str(folder),
+        "RUNTIME_DIRECTORY": str(folder / "run"),
+        "CHROMA_PORT": str(port["chroma"]),
+    }

@@ -1,0 +1,45 @@
+"""One contract in each format the platform reads, and files it must refuse."""
+
+import io
+
+from pypdf import PdfWriter
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+INTRODUCTION = "This agreement is between Halden and the harbour office. It covers the crane."
+TERMINATION = "The notice period of the Halden contract is 90 days. Notice is given in writing."
+TEXT = f"{INTRODUCTION} {TERMINATION}"
+
+
+def contract(name: str) -> bytes:
+    """The contract in the format of the name; in the PDF the termination stands on page 2."""
+    if name.endswith(".pdf"):
+        return pdf([INTRODUCTION, TERMINATION])
+    if name.endswith(".html"):
+        return (
+            "<!doctype html><html><head><title>Halden contract</title><script>let a = 1</script></head><body>"
+            '<div class="navheader"><a>notice period navigation</a></div>'
+            f"<h1>Halden contract</h1><p>{INTRODUCTION}</p><h2>Termination</h2><p>{TERMINATION}</p></body></html>"
+        ).encode()
+    if name.endswith(".md"):
+        return f"# Halden contract\n\n{INTRODUCTION}\n\n## Termination\n\n{TERMINATION}\n".encode()
+    return f"{INTRODUCTION}\n\n{TERMINATION}\n".encode()
+
+
+def pdf(pages: list[str], password: str = "") -> bytes:
+    """A PDF with one line of text on each page."""
+    writer = PdfWriter()
+    name = NameObject
+    font = DictionaryObject(
+        {name("/Type"): name("/Font"), name("/Subtype"): name("/Type1"), name("/BaseFont"): name("/Helvetica")}
+    )
+    for line in pages:
+        page = writer.add_blank_page(width=900, height=200)
+        content = DecodedStreamObject()
+        content.set_data(f"BT /F1 12 Tf 20 100 Td ({line}) Tj ET".encode("latin-1"))
+        page[name("/Contents")] = writer._add_object(content)
+        page[name("/Resources")] = DictionaryObject({name("/Font"): DictionaryObject({name("/F1"): font})})
+    if password:
+        writer.encrypt(password, algorithm="AES-256")
+    written = io.BytesIO()
+    writer.write(written)
+    return written.getvalue()

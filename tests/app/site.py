@@ -1,0 +1,124 @@
+"""One whole site of the application, as a person with a browser or an operator with a shell meets it."""
+
+import contextlib
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sqlalchemy import Engine, create_engine, text
+
+from tests.app.ollama_standin import OllamaStandin
+from tests.app.servers import ROOT, Process, wait_for
+
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Person:
+    """A signed-in user."""
+
+    http: httpx.Client
+    token: str
+
+    def call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.http.request(method, path, headers={"authorization": f"Bearer {self.token}"}, **options)
+
+    def get(self, path: str, **options: Any) -> Any:
+        answer = self.call("GET", path, **options)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def make_collection(self) -> str:
+        name = f"c{uuid.uuid4().hex[:10]}"
+        answer = self.call("POST", "/api/collections", json={"name": name})
+        assert answer.status_code == 201, answer.text
+        return name
+
+    def upload(self, collection: str, name: str, content: bytes) -> dict[str, Any]:
+        answer = self.call("POST", f"/api/collections/{collection}/documents", files={"file": (name, content)})
+        assert answer.status_code == 202, answer.text
+        document: dict[str, Any] = answer.json()
+        return document
+
+    def settled(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The document once it is indexed or failed."""
+        path = f"/api/documents/{document['id']}"
+        wait_for(f"{document['file_name']} is settled", lambda: self.get(path)["state"] in {"indexed", "failed"})
+        settled: dict[str, Any] = self.get(path)
+        return settled
+
+    def ask(self, collection: str, question: str) -> dict[str, Any]:
+        answer = self.call("POST", "/api/questions", json={"collection": collection, "question": question})
+        assert answer.status_code == 200, answer.text
+        answered: dict[str, Any] = answer.json()
+        return answered
+
+    def search(self, collection: str, words: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get("/api/search", params={"collection": collection, "q": words})
+        return found
+
+
+@dataclass
+class Site:
+    folder: Path
+    environment: dict[str, str]
+    http: httpx.Client
+    database: Engine
+    ollama: OllamaStandin
+    chroma: Process
+    worker: Process
+    index: Process
+    api: Process
+
+    def sign_in(self, name: str = "admin", password: str = PASSWORD) -> Person:
+        answer = self.http.post("/api/token", data={"username": name, "password": password})
+        assert answer.status_code == 200, answer.text
+        return Person(self.http, answer.json()["access_token"])
+
+    def add_user(self) -> Person:
+        name = f"u{uuid.uuid4().hex[:10]}"
+        answer = self.sign_in().call("POST", "/api/users", json={"name": name, "password": PASSWORD})
+        assert answer.status_code == 201, answer.text
+        return self.sign_in(name)
+
+    def run(self, *module_and_arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *module_and_arguments],
+            env={**self.environment, **environment},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def readiness(self) -> httpx.Response:
+        return self.http.get("/health/ready")
+
+    def wait_until_ready(self) -> None:
+        wait_for("the site is ready", self._is_ready)
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return self.readiness().status_code == 200
+        return False
+
+    def wait_until_in_step(self) -> None:
+        """Every change so far is in the index."""
+        with self.database.connect() as connection:
+            last = connection.execute(text("select coalesce(max(seq), 0) from changes")).scalar_one()
+        wait_for("the index is in step", lambda: self._position() >= last)
+
+    def _position(self) -> int:
+        base = f"http://127.0.0.1:{self.environment['CHROMA_PORT']}/api/v2/tenants/default_tenant/databases"
+        for collection in httpx.get(f"{base}/default_database/collections", trust_env=False).json():
+            if collection["name"] == "rag-position":
+                return int(collection["metadata"]["seq"])
+        return -1
+
+
+def engine(port: int, name: str = "rag") -> Engine:
+    return create_engine(f"postgresql+psycopg2://rag@127.0.0.1:{port}/{name}")

@@ -1,0 +1,91 @@
+"""Who gets in, and what they may see."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.app.site import PASSWORD, Person, Site
+
+
+def test_a_person_signs_in_with_a_form_or_json(site: Site) -> None:
+    form = site.http.post("/api/token", data={"username": "admin", "password": PASSWORD})
+    body = site.http.post("/api/token", json={"username": "admin", "password": PASSWORD})
+
+    for answer in (form, body):
+        assert answer.status_code == 200
+        me = Person(site.http, answer.json()["access_token"]).get("/api/me")
+        assert (me["name"], me["role"]) == ("admin", "admin")
+
+
+@pytest.mark.parametrize("name", ["admin", "nobody"])
+def test_a_wrong_password_and_an_unknown_name_look_the_same(site: Site, name: str) -> None:
+    answer = site.http.post("/api/token", data={"username": name, "password": "wrong"})
+
+    assert answer.status_code == 401
+    assert answer.json()["error"] == "username or password = wrong; a pair that fits"
+
+
+@pytest.mark.parametrize(
+    ("key", "changed"),
+    [
+        ("k" * 40, {"exp": datetime.now(UTC) - timedelta(seconds=5)}),
+        ("k" * 40, {"iss": "other.test"}),
+        ("x" * 40, {}),
+    ],
+    ids=["expired", "of another site", "forged"],
+)
+def test_a_token_that_is_not_ours_is_refused(site: Site, key: str, changed: dict[str, Any]) -> None:
+    me = site.sign_in().get("/api/me")
+    claims = {"sub": me["id"], "iss": "rag.test", "exp": datetime.now(UTC) + timedelta(hours=1)} | changed
+
+    answer = Person(site.http, jwt.encode(claims, key, algorithm="HS256")).call("GET", "/api/me")
+
+    assert answer.status_code == 401
+    assert set(answer.json()) == {"error", "help"}
+
+
+def test_another_persons_collection_does_not_exist_for_me(site: Site, admin: Person, collection: str) -> None:
+    document = admin.upload(collection, "secret.txt", b"The vault code is 4711.")
+    stranger = site.add_user()
+
+    refused = [
+        stranger.call("GET", f"/api/collections/{collection}/documents"),
+        stranger.call("POST", f"/api/collections/{collection}/documents", files={"file": ("a.txt", b"a")}),
+        stranger.call("GET", "/api/search", params={"collection": collection, "q": "vault"}),
+        stranger.call("POST", "/api/questions", json={"collection": collection, "question": "vault code?"}),
+        stranger.call("GET", f"/api/documents/{document['id']}"),
+        stranger.call("GET", f"/api/documents/{document['id']}/source"),
+        stranger.call("GET", f"/api/documents/{document['id']}/passages/0"),
+        stranger.call("DELETE", f"/api/documents/{document['id']}"),
+    ]
+
+    assert [answer.status_code for answer in refused] == [404] * len(refused)
+    assert stranger.get("/api/collections") == []
+
+
+def test_a_grant_to_read_lets_read_and_no_more(site: Site, admin: Person, collection: str) -> None:
+    document = admin.settled(admin.upload(collection, "open.txt", b"The gate opens at nine."))
+    reader = site.add_user()
+    name = reader.get("/api/me")["name"]
+    grant = f"/api/collections/{collection}/grants/{name}"
+
+    assert admin.call("PUT", grant, json={"permission": "read"}).status_code == 200
+    assert reader.search(collection, "gate")["results"]
+    assert reader.call("DELETE", f"/api/documents/{document['id']}").status_code == 403
+    assert reader.call("PUT", grant, json={"permission": "write"}).status_code == 403
+
+    assert admin.call("DELETE", grant).status_code == 204
+    assert reader.call("GET", f"/api/documents/{document['id']}").status_code == 404
+
+
+def test_a_changed_password_replaces_the_old_one(site: Site) -> None:
+    person = site.add_user()
+    name = person.get("/api/me")["name"]
+
+    change = person.call("PUT", "/api/me/password", json={"current": PASSWORD, "new": "another long password"})
+
+    assert change.status_code == 200
+    assert site.http.post("/api/token", data={"username": name, "password": PASSWORD}).status_code == 401
+    site.sign_in(name, "another long password")
