@@ -113,7 +113,9 @@ def document_of(here: Context, me: User, document_id: UUID, *, write: bool = Fal
         collection = visible.get(document.collection_id)
         return (document, collection) if collection else None
 
-    found = here.fresh(work)
+    # A replica knows all but the newest, and answers while there is no primary; writing wants to be sure.
+    found = None if write else reading(here.replica, work)
+    found = found or here.fresh(work)
     if found is None:
         raise not_found("document", document_id)
     document, collection = found

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
 from app import log
 from app.api import accounts, health, library, problems, questions
@@ -15,6 +16,7 @@ from app.index.vectors import Vectors
 from app.inference import InferencePool
 from app.settings import ConfigurationError, Settings, credential, load_or_refuse, refuse
 from app.store.database import engine
+from app.web import pages
 
 # Below this, a signing key can be guessed.
 SHORTEST_KEY = 32
@@ -29,8 +31,9 @@ def application() -> FastAPI:
     )
     app.state.settings = settings
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, library, questions, health):
+    for module in (accounts, library, questions, health, pages):
         app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     problems.install(app)
     return app
 

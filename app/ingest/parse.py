@@ -22,6 +22,7 @@ _ROOT = str(Path(__file__).parents[2])
 def parse(content: bytes, file_name: str, limits: "Ingest") -> Parsed:
     """The document's text, within the limits; raise UnreadableError when it cannot be had."""
     arguments = [file_name, str(limits.parse_seconds), str(limits.parse_memory_mb), str(limits.max_pages)]
+    libraries = os.pathsep.join((_ROOT, *sys.path))
     try:
         done = subprocess.run(
             [sys.executable, "-m", "app.ingest.parse", *arguments],
@@ -30,7 +31,11 @@ def parse(content: bytes, file_name: str, limits: "Ingest") -> Parsed:
             timeout=limits.parse_seconds,
             check=False,
             # Neither the secrets' folder nor anything else of ours is the parser's business.
-            env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": _ROOT, "LANG": "C.UTF-8"},
+            env={
+                "PATH": os.environ.get("PATH", ""),
+                "PYTHONPATH": libraries,
+                "LANG": "C.UTF-8",
+            },
         )
     except subprocess.TimeoutExpired:
         raise UnreadableError(

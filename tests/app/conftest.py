@@ -62,7 +62,7 @@ def site() -> Iterator[Site]:
         worker = ours(["app.ingest"], environment, folder / "worker.log", f"http://127.0.0.1:{port['worker']}")
         index = ours(["app.index"], environment, folder / "index.log", f"http://127.0.0.1:{port['index']}")
         base = f"http://127.0.0.1:{port['api']}"
-        command = ["gunicorn", "-c", "python:app.api.gunicorn_conf", "app.api.main:application()"]
+        command = ["gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"]
         api = ours(command, environment, folder / "api.log", f"{base}/health/live")
         made = Site(
             folder=folder,

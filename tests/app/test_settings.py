@@ -49,7 +49,7 @@ def test_a_missing_secret_is_named_in_one_line(tmp_path: Path, module: str) -> N
 
 def test_the_api_refuses_a_wrong_setting_the_same_way(tmp_path: Path) -> None:
     result = run(
-        tmp_path, GOOD + "num_ctxx = 1", "gunicorn", "-c", "python:app.api.gunicorn_conf", "app.api.main:application()"
+        tmp_path, GOOD + "num_ctxx = 1", "gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"
     )
 
     assert result.returncode == 2

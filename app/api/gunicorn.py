@@ -1,4 +1,4 @@
-"""How gunicorn serves the API: gunicorn -c python:app.api.gunicorn_conf 'app.api.main:application()'."""
+"""How gunicorn serves the API: gunicorn -c python:app.api.gunicorn 'app.api.main:application()'."""
 
 import os
 import tempfile

@@ -1,0 +1,1 @@
+"""The pages a colleague sees in the browser."""
