@@ -9,8 +9,12 @@ FOLDER = "/etc/rag/pki"
 AUTHORITY = f"{FOLDER}/ca.crt"
 LIFE = timedelta(days=90)
 
-ETCD_CLIENT = "etcd-client"
-"""etcd admits only certificates with this name: every other service of the site is signed by the same CA."""
+ETCD_AUTHORITY = f"{FOLDER}/etcd-ca.crt"
+"""
+etcd's own CA, because etcd lets in whoever its CA signed.
+
+Its way to tell clients apart, --client-cert-allowed-hostname, breaks its HTTP gateway, which Patroni uses (3.5.16).
+"""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,8 @@ class Certificate:
     group: str
     names: tuple[str, ...]
     addresses: tuple[str, ...]
+    signer: str = "authority"
+    """The secret's name of the CA that signs it."""
 
     @property
     def key(self) -> str:
@@ -36,15 +42,21 @@ class Certificate:
 def certificates(site: Site, machine: Machine) -> list[Certificate]:
     """Every certificate of ``machine``: the machine's names, and what the service adds."""
 
-    def certificate(service: str, group: str, *names: str, addresses: tuple[str, ...] = ()) -> Certificate:
+    def certificate(
+        service: str, group: str, *names: str, addresses: tuple[str, ...] = (), signer: str = "authority"
+    ) -> Certificate:
         own = (machine.name, f"{machine.name}.{site.domain}", "localhost")
-        return Certificate(service, group, (*own, *names), (str(machine.address), "127.0.0.1", *addresses))
+        return Certificate(service, group, (*own, *names), (str(machine.address), "127.0.0.1", *addresses), signer)
 
     held = [certificate("node-exporter", "prometheus")]
     if "etcd" in machine.roles:
-        held.append(certificate("etcd", "etcd", ETCD_CLIENT))
+        held.append(certificate("etcd", "etcd", signer="etcd-authority"))
     if "database" in machine.roles:
-        held += [certificate("patroni", "postgres", ETCD_CLIENT), certificate("postgresql", "postgres")]
+        held += [
+            certificate("patroni", "postgres"),
+            certificate("patroni-etcd", "postgres", signer="etcd-authority"),
+            certificate("postgresql", "postgres"),
+        ]
     if machine.roles & {"app", "balancer", "inference"}:
         held.append(certificate("proxy", "haproxy"))
     if "balancer" in machine.roles:
@@ -52,3 +64,8 @@ def certificates(site: Site, machine: Machine) -> list[Certificate]:
     if "monitoring" in machine.roles:
         held.append(certificate("monitoring", "root"))
     return held
+
+
+def certificate_of(site: Site, machine: Machine, service: str) -> Certificate:
+    """The certificate of that service on ``machine``."""
+    return next(held for held in certificates(site, machine) if held.service == service)

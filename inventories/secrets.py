@@ -43,7 +43,8 @@ def _authority_key() -> str:
 
 
 KINDS = (
-    Kind("authority-key", "signs every certificate of the site", _authority_key),
+    Kind("authority-key", "signs the site's certificates", _authority_key),
+    Kind("etcd-authority-key", "signs the certificates that open etcd, and no others", _authority_key),
     Kind("postgres-password", "PostgreSQL's superuser, for Patroni alone", _password),
     Kind("replication-password", "replicas fetch the write-ahead log with it", _password),
     Kind("rewind-password", "pg_rewind reads the new primary with it", _password),
@@ -51,6 +52,9 @@ KINDS = (
     Kind("token-key", "signs the tokens of signed-in users", _password),
     Kind("admin-password", "the first administrator's password", _password),
 )
+
+
+AUTHORITIES = ("authority", "etcd-authority")
 
 
 def file_of(site: str) -> Path:
@@ -102,8 +106,9 @@ def create(site: str) -> list[str]:
         known = {name: value.get_secret_value() for name, value in secrets_of(site).items()}
     new = [kind for kind in KINDS if kind.name not in known]
     values = known | {kind.name: kind.make() for kind in new}
-    if "authority-certificate" not in values:
-        values["authority-certificate"] = _authority_certificate(site, values["authority-key"])
+    for authority in AUTHORITIES:
+        if f"{authority}-certificate" not in values:
+            values[f"{authority}-certificate"] = _authority_certificate(site, authority, values[f"{authority}-key"])
     if values != known:
         _write(site, values)
     return [name for name in values if name not in known]
@@ -129,10 +134,10 @@ def _put_private(path: Path, content: bytes) -> None:
     draft.replace(path)
 
 
-def _authority_certificate(site: str, key_pem: str) -> str:
+def _authority_certificate(site: str, authority: str, key_pem: str) -> str:
     key = serialization.load_pem_private_key(key_pem.encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - made above, for the type checker
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{site} site CA")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{site} {authority}")])
     now = datetime.now(UTC)
     certificate = (
         x509.CertificateBuilder()

@@ -96,6 +96,10 @@ class Database(Frozen):
     loop_wait: int = Field(default=2, ge=1, le=60, description="seconds between two looks of Patroni")
     retry_timeout: int = Field(default=3, ge=3, le=60, description="seconds that etcd may be unreachable")
 
+    watchdog: Literal["off", "automatic", "required"] = Field(
+        default="automatic", description="required: Patroni runs only where a watchdog can end a hanging machine"
+    )
+
     @model_validator(mode="after")
     def _lease_outlives_retries(self) -> Self:
         if self.loop_wait + 2 * self.retry_timeout > self.ttl:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, deploy, operation
 
-from inventories.certificates import AUTHORITY, FOLDER, LIFE, Certificate, certificates
+from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, FOLDER, LIFE, Certificate, certificates
 from inventories.settings import Machine, Site
 from tasks.operations import Commands, ensure, put
 from tasks.wants import Directory, File
@@ -30,11 +30,11 @@ class Authority:
         return "Authority()"
 
 
-def authority_of(site: Site) -> Authority:
-    """The CA from the site's secrets."""
-    key = serialization.load_pem_private_key(site.secret("authority-key").encode(), None)
+def authority_of(site: Site, signer: str) -> Authority:
+    """One of the CAs from the site's secrets."""
+    key = serialization.load_pem_private_key(site.secret(f"{signer}-key").encode(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - `make secrets` makes no other, for the type checker
-    return Authority(x509.load_pem_x509_certificate(site.secret("authority-certificate").encode()), key)
+    return Authority(x509.load_pem_x509_certificate(site.secret(f"{signer}-certificate").encode()), key)
 
 
 class PemFiles(FactBase[dict[str, str]]):
@@ -124,17 +124,19 @@ def _names(wanted: Certificate) -> list[x509.GeneralName]:
 
 
 @operation()
-def certified(machine: Machine, wanted: list[Certificate], authority: Authority) -> Commands:
+def certified(machine: Machine, wanted: list[Certificate], authorities: dict[str, Authority]) -> Commands:
     """
     Give every service its certificate; renew those with less than a third of their life left.
 
     + machine: whose services they are
     + wanted: one for each service
-    + authority: signs them
+    + authorities: the CAs that sign them, by name
     """
     now = datetime.now(UTC)
     held = host.get_fact(Held, wanted=wanted)
-    lacking = [want for want in wanted if not still_good(want, held.get(want.certificate), authority, now)]
+    lacking = [
+        want for want in wanted if not still_good(want, held.get(want.certificate), authorities[want.signer], now)
+    ]
     if not lacking:
         host.noop(f"{len(wanted)} certificates are good")
         return
@@ -142,7 +144,10 @@ def certified(machine: Machine, wanted: list[Certificate], authority: Authority)
     requests = host.get_fact(PemFiles, paths=[_request(want) for want in lacking])
     yield from put(
         [
-            File(f"{want.certificate}.new", signed(want, machine.name, requests[_request(want)], authority, now))
+            File(
+                f"{want.certificate}.new",
+                signed(want, machine.name, requests[_request(want)], authorities[want.signer], now),
+            )
             for want in lacking
             if _request(want) in requests  # absent only while a dry run looks ahead
         ]
@@ -170,15 +175,19 @@ def _take_into_use(want: Certificate) -> str:
 @deploy("PKI")
 def pki(site: Site, machine: Machine) -> None:
     """The site's CA as the only one that services trust, and a certificate for each service."""
+    wanted = certificates(site, machine)
     ensure(
         name="Trust the site's CA",
         directories=[Directory("/etc/rag"), Directory(FOLDER)],
-        files=[File(AUTHORITY, site.secret("authority-certificate").encode())],
+        files=[
+            File(AUTHORITY, site.secret("authority-certificate").encode()),
+            File(ETCD_AUTHORITY, site.secret("etcd-authority-certificate").encode()),
+        ],
     )
 
     certified(
         name="Certify every service",
         machine=machine,
-        wanted=certificates(site, machine),
-        authority=authority_of(site),
+        wanted=wanted,
+        authorities={signer: authority_of(site, signer) for signer in {want.signer for want in wanted}},
     )

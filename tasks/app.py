@@ -1,0 +1,95 @@
+"""The RAG program: one release for every app host, the schema migrated once, then API, worker and follower."""
+
+from pyinfra import host
+from pyinfra.api import StringCommand, deploy, operation
+from pyinfra.facts.server import Command
+
+from inventories import network
+from inventories.certificates import AUTHORITY
+from inventories.settings import Machine, Site
+from tasks.archives import unpacked
+from tasks.operations import Commands, barrier, ensure
+from tasks.release import APP, built
+from tasks.wants import Check, Directory, File, Unit, User, credential, rendered
+
+CONFIG = "/etc/rag/rag.toml"
+UNITS = ("rag-api", "rag-worker", "rag-index")
+COMPILE = "python3 -m compileall -q -j 0 lib app || true"
+
+
+@deploy("App")
+def app(site: Site, machine: Machine) -> None:
+    """The new code serves only after the schema that it needs is there."""
+    unpacked(
+        name="Unpack the release",
+        folder="/opt/rag",
+        release=APP.id,
+        archive=lambda: built(APP),
+        ssh=site.ssh,
+        machine=machine,
+        after=COMPILE,
+    )
+
+    files = [
+        File(CONFIG, rendered("app/rag.toml.j2", site=site, ports=_ports(), authority=AUTHORITY)),
+        *(credential(name, site.secret(name)) for name in ("database-password", "token-key", "admin-password")),
+        *(
+            File(
+                f"/etc/systemd/system/{unit}.service",
+                rendered(f"app/{unit}.service.j2", site=site, release=APP.id, config=CONFIG),
+            )
+            for unit in (*UNITS, "rag-migrate", "rag-migrate-check")
+        ),
+    ]
+    ensure(
+        name="Configure the program",
+        users=[User("rag")],
+        directories=[Directory("/etc/credstore", "700")],
+        files=files,
+    )
+    barrier(name="Every app host has the release")
+
+    first = machine == site.having("app")[0]
+    migrated(name="Migrate the schema", needed=first)
+    barrier(name="The schema is the release's")
+
+    reads = tuple(file.path for file in files)
+    ensure(
+        name="Run API, worker and follower",
+        units=[
+            Unit("rag-api.service", reads=_read_by("rag-api", reads), in_turn=True),
+            Unit("rag-worker.service", reads=_read_by("rag-worker", reads)),
+            Unit("rag-index.service", reads=_read_by("rag-index", reads)),
+        ],
+        check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/live", seconds=60),
+    )
+
+
+def _ports() -> dict[str, int]:
+    return {
+        "api": network.API.backend,
+        "chroma": network.CHROMA,
+        "inference": network.INFERENCE_POOL,
+        "postgresql": network.POSTGRESQL,
+    }
+
+
+def _read_by(unit: str, files: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(path for path in files if not path.endswith(".service") or path.endswith(f"/{unit}.service"))
+
+
+@operation()
+def migrated(needed: bool) -> Commands:
+    """
+    Bring the schema to the release's, and make the first administrator.
+
+    + needed: this machine is the one that migrates
+    """
+    unit = "rag-migrate.service"
+    check = "systemctl start rag-migrate-check.service"
+    if not needed or host.get_fact(Command, f"({check}) >/dev/null 2>&1 && echo yes || echo no") == "yes":
+        host.noop("the schema is the release's")
+        return
+    yield StringCommand(
+        f"systemctl daemon-reload; systemctl restart {unit} || {{ journalctl --no-pager -u {unit} -n 15 >&2; exit 1; }}"
+    )

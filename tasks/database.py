@@ -1,0 +1,138 @@
+"""PostgreSQL under Patroni: one primary, replicas that hold every acknowledged write, TLS and scram for everybody."""
+
+import hashlib
+import hmac
+from base64 import b64encode
+from collections.abc import Iterable
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, deploy, operation
+
+from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, certificate_of
+from inventories.network import ETCD, PATRONI, POSTGRESQL
+from inventories.settings import Machine, Site
+from tasks.operations import Commands, barrier, ensure
+from tasks.wants import Check, Directory, File, Unit, credential, rendered, verbatim
+
+CONFIG = "/etc/patroni/config.yml"
+DROP_IN = "/etc/systemd/system/patroni.service.d/rag.conf"
+PASSWORDS = "patroni-passwords.yml"  # noqa: S105 - a file's name
+
+
+@deploy("Database")
+def database(site: Site, machine: Machine) -> None:
+    """A member of the cluster, and on the primary the application's role and database."""
+    patroni, patroni_etcd, postgresql = (
+        certificate_of(site, machine, service) for service in ("patroni", "patroni-etcd", "postgresql")
+    )
+    passwords = rendered(
+        "database/passwords.yml.j2",
+        superuser=site.secret("postgres-password"),
+        replication=site.secret("replication-password"),
+        rewind=site.secret("rewind-password"),
+    )
+    ensure(
+        name="Run PostgreSQL under Patroni",
+        directories=[Directory("/etc/patroni"), Directory("/etc/credstore", "700")],
+        files=[
+            File(
+                CONFIG,
+                rendered(
+                    "database/config.yml.j2",
+                    machine=machine,
+                    settings=site.database,
+                    members=site.having("database"),
+                    etcds=site.having("etcd"),
+                    clients=site.having("app"),
+                    patroni=patroni,
+                    patroni_etcd=patroni_etcd,
+                    postgresql=postgresql,
+                    authority=AUTHORITY,
+                    etcd_authority=ETCD_AUTHORITY,
+                    ports={"patroni": PATRONI, "postgresql": POSTGRESQL, "etcd": ETCD},
+                ),
+            ),
+            credential(PASSWORDS, passwords.decode()),
+            File(DROP_IN, verbatim("database/patroni.conf")),
+        ],
+        units=[
+            Unit(
+                "patroni.service",
+                reads=(
+                    CONFIG,
+                    f"/etc/credstore/{PASSWORDS}",
+                    DROP_IN,
+                    *(held.certificate for held in (patroni, patroni_etcd, postgresql)),
+                ),
+                in_turn=True,
+            )
+        ],
+        check=Check(
+            f"curl --fail --silent --cacert {AUTHORITY} --cert {patroni.certificate} --key {patroni.key} "
+            f"https://{machine.name}:{PATRONI}/health",
+            seconds=180,
+        ),
+    )
+    barrier(name="Every member of the cluster runs")
+
+    application_role(name="Give the application its role", role="rag", password=site.secret("database-password"))
+
+
+class RoleMark(FactBase[str]):
+    """``replica``, or on the primary the mark of the application's role and whether its database is there."""
+
+    @staticmethod
+    def default() -> str:
+        """Nothing answers."""
+        return ""
+
+    def command(self, role: str) -> str:
+        """Through the local socket, as the superuser."""
+        return (
+            "cd /; runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --command "
+            "\"select case when pg_is_in_recovery() then 'replica' else coalesce((select "
+            "shobj_description(oid, 'pg_authid') from pg_roles where rolname = '" + role + "'), '') || ' ' || "
+            "(select count(*) from pg_database where datname = '" + role + "') end\" 2>/dev/null || true"
+        )
+
+    def process(self, output: Iterable[str]) -> str:
+        """The only line."""
+        return next(iter(output), "").strip()
+
+
+def scram_verifier(password: str, salt: bytes, iterations: int = 4096) -> str:
+    """What PostgreSQL stores of a password (RFC 5802, RFC 7677), so that the password itself never gets there."""
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    client, server = (hmac.digest(salted, label, "sha256") for label in (b"Client Key", b"Server Key"))
+    stored = hashlib.sha256(client).digest()
+    return f"SCRAM-SHA-256${iterations}:{b64encode(salt).decode()}${b64encode(stored).decode()}:{b64encode(server).decode()}"
+
+
+@operation()
+def application_role(role: str, password: str) -> Commands:
+    """
+    On the primary: a role that owns its own database and nothing else; the replicas get it by replication.
+
+    + role: name of the role and of its database
+    + password: only its verifier reaches the server
+    """
+    salt = hashlib.sha256(f"{role}:{password}".encode()).digest()[:16]
+    verifier = scram_verifier(password, salt)
+    mark = hashlib.sha256(verifier.encode()).hexdigest()[:16]
+    found = host.get_fact(RoleMark, role=role)
+    if found in {"replica", f"{mark} 1"}:
+        host.noop("the role is there" if found != "replica" else "a replica gets it from the primary")
+        return
+    psql = "cd /; runuser -u postgres -- psql --no-psqlrc --quiet --set ON_ERROR_STOP=1"
+    limits = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+    yield StringCommand(
+        psql,
+        _stdin=(
+            f"SELECT 'CREATE ROLE {role}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')\\gexec\n"
+            f"ALTER ROLE {role} {limits} PASSWORD '{verifier}';\n"
+            f"SELECT 'CREATE DATABASE {role} OWNER {role}' "
+            f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{role}')\\gexec\n"
+            f"REVOKE ALL ON DATABASE {role} FROM PUBLIC;\n"
+            f"COMMENT ON ROLE {role} IS '{mark}';\n"
+        ),
+    )

@@ -1,0 +1,68 @@
+"""HAProxy and keepalived: the public entry, the pool of inference hosts, and the doors of loopback services."""
+
+from pyinfra.api import deploy
+
+from inventories import network
+from inventories.certificates import AUTHORITY, certificate_of
+from inventories.settings import Machine, Site
+from tasks.operations import ensure
+from tasks.wants import Check, File, Unit, rendered
+
+HAPROXY = "/etc/haproxy/haproxy.cfg"
+KEEPALIVED = "/etc/keepalived/keepalived.conf"
+PORTS = {
+    "http": network.HTTP,
+    "https": network.HTTPS,
+    "api_door": network.API_DOOR,
+    "ollama_door": network.OLLAMA_DOOR,
+    "inference_pool": network.INFERENCE_POOL,
+}
+
+
+@deploy("Proxy")
+def proxy(site: Site, machine: Machine) -> None:
+    """One HAProxy per machine; on balancers also the address that moves between them."""
+    own = certificate_of(site, machine, "proxy")
+    web = certificate_of(site, machine, "web") if "balancer" in machine.roles else own
+    ensure(
+        name="Run HAProxy",
+        files=[
+            File(
+                HAPROXY,
+                rendered(
+                    "proxy/haproxy.cfg.j2",
+                    machine=machine,
+                    domain=site.domain,
+                    proxy=own,
+                    web=web,
+                    authority=AUTHORITY,
+                    ports=PORTS,
+                    upload_bytes=site.application.upload_mb * 1024 * 1024 + 65536,
+                    apps=site.having("app"),
+                    inferences=site.having("inference"),
+                    doors=network.doors(site, machine),
+                ),
+            )
+        ],
+        units=[Unit("haproxy.service", reads=(HAPROXY, own.certificate, web.certificate, AUTHORITY), reloads=True)],
+        check=Check("haproxy -c -q -f /etc/haproxy/haproxy.cfg && systemctl is-active haproxy.service"),
+    )
+
+    if site.vip and "balancer" in machine.roles:
+        peers = network.vrrp_peers(site, machine)
+        ensure(
+            name="Hold the common address",
+            files=[
+                File(
+                    KEEPALIVED,
+                    rendered(
+                        "proxy/keepalived.conf.j2",
+                        machine=machine,
+                        vip=site.vip,
+                        peers=peers,
+                        priority=150 - site.having("balancer").index(machine),
+                    ),
+                )
+            ],
+            units=[Unit("keepalived.service", reads=(KEEPALIVED,), reloads=True)],
+        )
