@@ -54,7 +54,8 @@ def site() -> Iterator[Site]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-app-")))
         ollama = OllamaStandin()
         port = {name: free_port() for name in ("api", "worker", "index", "chroma")}
-        port["postgresql"] = stack.enter_context(postgresql(folder))
+        server = stack.enter_context(postgresql(folder))
+        port["postgresql"] = server.port
         admin = engine(port["postgresql"], "postgres").execution_options(isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             connection.execute(text("create database rag"))
@@ -68,6 +69,7 @@ def site() -> Iterator[Site]:
             folder=folder,
             environment=environment,
             http=httpx.Client(base_url=base, timeout=30, trust_env=False),
+            postgresql=server,
             database=engine(port["postgresql"]),
             ollama=ollama,
             chroma=chroma(folder, port["chroma"]),

@@ -40,33 +40,59 @@ def listens(port: int) -> bool:
     return False
 
 
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A server whose superuser is rag; it can lose and regain its place as the primary."""
+
+    data: Path
+    port: int
+    programs: Path
+
+    def start(self) -> None:
+        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        self._pg_ctl("-o", options, "-l", str(self.data / "log"), "start")
+
+    def stop(self) -> None:
+        self._pg_ctl("-m", "fast", "stop")
+
+    def demote(self) -> None:
+        """As a replica whose primary is gone: it answers, and takes nothing."""
+        self.stop()
+        (self.data / "standby.signal").touch()
+        self.start()
+
+    def promote(self) -> None:
+        self._pg_ctl("promote")
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        _as_postgres(str(self.programs / "pg_ctl"), "-D", str(self.data), "-w", *arguments)
+
+
 @contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[int]:
-    """A server whose superuser rag has the password that the tests' credentials hold."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    if not binaries:
+def postgresql(folder: Path) -> Iterator[PostgreSQL]:
+    """A fresh server, running."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    if not programs:
         pytest.fail("PostgreSQL = not installed; its server programs; make setup")
     data = folder / "postgresql"
     data.mkdir()
-    as_postgres: list[str] = []
     if os.geteuid() == 0:
-        # PostgreSQL refuses to run as root.
         shutil.chown(data, "postgres")
-        for parent in (folder, *folder.parents[:2]):
-            parent.chmod(0o755)
-        as_postgres = ["runuser", "-u", "postgres", "--"]
-    port = free_port()
-    initdb = [*as_postgres, str(binaries[-1] / "initdb"), "-D", str(data), "-U", "rag", "-A", "trust", "-E", "UTF8"]
-    subprocess.run([*initdb, "--no-sync", "--locale=C.UTF-8"], check=True, stdout=subprocess.DEVNULL, cwd="/")
-    options = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-    pg_ctl = [*as_postgres, str(binaries[-1] / "pg_ctl"), "-D", str(data), "-w"]
-    subprocess.run(
-        [*pg_ctl, "-o", options, "-l", str(data / "log"), "start"], check=True, stdout=subprocess.DEVNULL, cwd="/"
-    )
+        folder.chmod(0o755)
+    initdb = (str(programs[-1] / "initdb"), "-D", str(data), "-U", "rag", "-A", "trust", "-E", "UTF8")
+    _as_postgres(*initdb, "--no-sync", "--locale=C.UTF-8")
+    server = PostgreSQL(data, free_port(), programs[-1])
+    server.start()
     try:
-        yield port
+        yield server
     finally:
-        subprocess.run([*pg_ctl, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        server.stop()
+
+
+def _as_postgres(*command: str) -> None:
+    # PostgreSQL refuses to run as root.
+    prefix = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
+    subprocess.run([*prefix, *command], check=True, stdout=subprocess.DEVNULL, cwd="/")
 
 
 @dataclass

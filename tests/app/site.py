@@ -12,7 +12,7 @@ import httpx
 from sqlalchemy import Engine, create_engine, text
 
 from tests.app.ollama_standin import OllamaStandin
-from tests.app.servers import ROOT, Process, wait_for
+from tests.app.servers import ROOT, PostgreSQL, Process, wait_for
 
 PASSWORD = "correct horse battery staple"
 
@@ -67,6 +67,7 @@ class Site:
     folder: Path
     environment: dict[str, str]
     http: httpx.Client
+    postgresql: PostgreSQL
     database: Engine
     ollama: OllamaStandin
     chroma: Process
@@ -121,4 +122,4 @@ class Site:
 
 
 def engine(port: int, name: str = "rag") -> Engine:
-    return create_engine(f"postgresql+psycopg2://rag@127.0.0.1:{port}/{name}")
+    return create_engine(f"postgresql+psycopg2://rag@127.0.0.1:{port}/{name}", pool_pre_ping=True)

@@ -108,6 +108,28 @@ def test_without_chroma_words_alone_still_answer(site: Site, admin: Person, coll
     assert "90 days" in answer["answer"]
 
 
+def test_without_a_primary_questions_are_answered_and_recorded_later(
+    site: Site, admin: Person, collection: str
+) -> None:
+    admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
+    site.wait_until_in_step()
+    question = "How long is the notice period of the Halden contract, please?"
+    site.postgresql.demote()
+    try:
+        again = site.sign_in()
+        answer = again.ask(collection, question)
+        refused = again.call("POST", f"/api/collections/{collection}/documents", files={"file": ("a.txt", b"a")})
+        ready = site.readiness()
+    finally:
+        site.postgresql.promote()
+
+    assert answer["supported"]
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert ready.status_code == 200
+    wait_for("the record", lambda: question in [entry["question"] for entry in admin.get("/api/questions")])
+    assert admin.settled(admin.upload(collection, "b.txt", b"Written again."))["state"] == "indexed"
+
+
 def test_a_lost_index_refills_from_postgresql_without_inference(site: Site, admin: Person, collection: str) -> None:
     admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
     site.wait_until_in_step()

@@ -1,0 +1,93 @@
+"""The rules that need no server: splitting, ranking, the prompt's budget and the check of citations."""
+
+from uuid import uuid4
+
+import pytest
+
+from app.answer import prompt
+from app.answer.cite import REFUSAL, check
+from app.ingest.outline import Parsed, Section
+from app.ingest.split import split
+from app.retrieve.fusion import fuse
+from app.sentences import sentences, tokens
+from app.settings import Answering, Inference
+from app.store.passages import Passage
+
+MODELS = Inference(chat_model="chat", embedding_model="embed", embedding_dimension=8, num_ctx=1024, num_predict=128)
+
+
+def passage(text: str, section: str = "") -> Passage:
+    return Passage(uuid4(), 0, "Handbook", section, None, text)
+
+
+def test_passages_end_at_sentences_and_never_cross_a_section_or_page() -> None:
+    paragraphs = tuple(" ".join(f"Sentence {n} of paragraph {p} says a little." for n in range(20)) for p in range(5))
+    sections = (
+        Section(("A",), 1, paragraphs),
+        Section(("A",), 2, ("The next page.",)),
+        Section(("B",), 2, ("Other.",)),
+    )
+
+    pieces = split(Parsed("t", sections), 200)
+
+    assert [(piece.section, piece.page, piece.text) for piece in pieces[-2:]] == [
+        ("A", 2, "The next page."),
+        ("B", 2, "Other."),
+    ]
+    assert all(tokens(piece.text) <= 200 and piece.text.endswith(".") for piece in pieces)
+    assert all(line in "\n".join(paragraphs) for piece in pieces[:-2] for line in piece.text.split("\n"))
+
+
+def test_a_text_without_full_stops_is_cut_all_the_same() -> None:
+    pieces = split(Parsed("t", (Section((), None, ("word " * 5000,)),)), 200)
+
+    assert len(pieces) > 10
+    assert all(tokens(piece.text) <= 400 for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("See e.g. Section 2. It is 3.5 m.", ["See e.g. Section 2.", "It is 3.5 m."]),
+        ("Set wal_level to replica. 100 is fine.", ["Set wal_level to replica.", "100 is fine."]),
+        ("Line one\nline two", ["Line one", "line two"]),
+    ],
+)
+def test_sentences_end_where_a_reader_would_end_them(text: str, parts: list[str]) -> None:
+    assert sentences(text) == parts
+
+
+def test_agreement_between_two_rankings_beats_a_first_place_in_one() -> None:
+    assert fuse([["a", "b"], ["c", "b"]])[0] == "b"
+
+
+def test_the_prompt_stays_within_the_context() -> None:
+    passages = [passage("word " * 150) for _ in range(50)]
+
+    text, fitting = prompt.build("Why?", passages, MODELS)
+
+    assert 0 < len(fitting) < 50
+    assert (len(prompt.SYSTEM) + len(text)) / 3 + MODELS.num_predict <= MODELS.num_ctx
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "supported"),
+    [
+        ("What is the default port?", "5432", True),
+        ("What is the default port?", "The default port is 5432 [1].", True),
+        ("What is the default port?", "The default port is 5433 [1].", False),
+        ("What is the default port?", "The default port.", False),
+        ("What is the default port of Oracle?", "The default port is 5432 [1].", False),
+        ("What is the default port?", "not found in the documents", False),
+        ("What is the default port?", "", False),
+    ],
+)
+def test_an_answer_stands_only_on_a_sentence_that_says_it(question: str, said: str, supported: bool) -> None:
+    passages = [passage("The server listens on a port. The default is 5432.", "port (integer)")]
+
+    checked = check(question, said, passages, Answering())
+
+    assert checked.supported is supported
+    assert all(citation.quote in passages[0].text for citation in checked.citations)
+    assert supported or checked.answer == REFUSAL
