@@ -33,7 +33,19 @@ def create(name: str, subnet: str) -> None:
     """Make the bridge and the way out; whatever of it is already there stays."""
     bridge = plan.bridge(name)
     if not exists(bridge):
-        run("ip", "link", "add", bridge, "type", "bridge", "forward_delay", "0")
+        # An address of its own: by default it would change with every machine that comes or goes.
+        run(
+            "ip",
+            "link",
+            "add",
+            bridge,
+            "address",
+            hardware_address(plan.tag(name)),
+            "type",
+            "bridge",
+            "forward_delay",
+            "0",
+        )
     run("ip", "address", "replace", f"{plan.numbered(subnet, plan.GATEWAY)}/24", "dev", bridge)
     run("ip", "link", "set", bridge, "up")
     if not _rules_are_whole(plan.tag(name)):
@@ -43,6 +55,11 @@ def create(name: str, subnet: str) -> None:
         for rule in _forward_rules(bridge):
             if not succeeds("iptables", "-w", "-C", "FORWARD", *rule):
                 run("iptables", "-w", "-I", "FORWARD", *rule)
+
+
+def hardware_address(tag: str) -> str:
+    """A locally administered address for the bridge."""
+    return "02:00:" + ":".join(f"{int(tag, 16) >> shift & 255:02x}" for shift in (24, 16, 8, 0))
 
 
 def _rules_are_whole(tag: str) -> bool:
