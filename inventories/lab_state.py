@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from inventories.settings import SettingsError
+from inventories.settings import Model, SettingsError
 
 STATE = Path(__file__).parent.parent / "build" / "lab" / "lab.json"
 OLLAMA = Path(__file__).parent.parent / "build" / "ollama" / "manifest.json"
@@ -35,7 +35,8 @@ class StandIn:
     archive: Path
     sha256: str
     version: str
-    digests: dict[str, str]
+    chat_model: Model
+    embedding_model: Model
     store: Path
 
 
@@ -55,7 +56,10 @@ def stand_in() -> StandIn:
     """The archive that stands in for Ollama's in the lab; refused in one line when it is not built."""
     state = _read(OLLAMA, "stand-in for Ollama = not built; the lab deploys it; make stand-in")
     archive = OLLAMA.parent / Path(state["archive"]).name
-    return StandIn(archive, state["sha256"], state["version"], state["models"], OLLAMA.parent / "models")
+    chat, embedding = (
+        Model(name=name, digest=state["models"][name]) for name in (state["chat_model"], state["embedding_model"])
+    )
+    return StandIn(archive, state["sha256"], state["version"], chat, embedding, OLLAMA.parent / "models")
 
 
 def _read(path: Path, refusal: str) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def _units(wants: Wants) -> list[str]:
     # ctime, because a file may arrive with an old mtime or get new rights only.
     ask = (
         'unit() { u=$1; p=$2; shift 2; w=""; '
-        'systemctl is-active --quiet "$u" && w="$w active"; '
+        # A unit whose own condition holds it back, as chrony in a container, is as well as it can be.
+        's=$(systemctl show -P ActiveState -P ConditionResult -P ConditionTimestampMonotonic "$u" | paste -sd" "); '
+        'case $s in active*|inactive\ no\ [1-9]*) w="$w active";; esac; '
         'systemctl is-enabled --quiet "$u" 2>/dev/null && w="$w enabled"; '
         'test "$(systemctl show -P NeedDaemonReload "$u")" = yes && w="$w reload"; '
         't=$(systemctl show -P "$p" --timestamp=us+utc "$u"); '
