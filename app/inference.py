@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 import httpx
 import numpy as np
@@ -11,6 +12,9 @@ import ollama
 from app import metrics
 from app.settings import Inference
 from app.store.passages import Vector
+
+# A small model would go on to write passages and questions of its own.
+STOP = ["<passage", "</passage", "\nQuestion:"]
 
 
 class InferenceUnavailableError(Exception):
@@ -81,7 +85,7 @@ class InferencePool:
                     model=settings.chat_model,
                     messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
                     stream=True,
-                    options={"num_ctx": settings.num_ctx, "num_predict": settings.num_predict, "temperature": 0},
+                    options=_options(settings),
                     keep_alive=settings.keep_alive,
                 )
                 async for part in stream:
@@ -126,6 +130,11 @@ def _failures(url: str) -> Iterator[None]:
     except (ConnectionError, TimeoutError, httpx.HTTPError) as error:
         reason = type(error).__name__
         raise InferenceUnavailableError(f"inference = {url}; a host that answers in time ({reason})") from None
+
+
+def _options(settings: Inference) -> dict[str, Any]:
+    length = {"num_ctx": settings.num_ctx, "num_predict": settings.num_predict}
+    return {**length, "temperature": 0, "stop": STOP}
 
 
 def _vector(settings: Inference, values: Sequence[float]) -> Vector:

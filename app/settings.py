@@ -98,7 +98,7 @@ class Answering(Table):
         default=0.6, gt=0, le=1, description="Share of a sentence's words its quote must contain."
     )
     min_relevance: float = Field(
-        default=0.34, gt=0, le=1, description="Share of the question's words a cited passage must contain."
+        default=0.5, gt=0, le=1, description="Share of the question's words, weighed by rarity, in a cited passage."
     )
 
 

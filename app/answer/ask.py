@@ -9,6 +9,7 @@ from typing import Any
 from app import metrics
 from app.answer import cite, prompt
 from app.inference import InferencePool, InferenceUnavailableError
+from app.retrieve.search import Found
 from app.settings import Settings
 from app.store.passages import Passage
 
@@ -22,13 +23,13 @@ class Event:
 
 
 async def ask(
-    settings: Settings, inference: InferencePool, question: str, found: list[Passage], began: float
+    settings: Settings, inference: InferencePool, question: str, found: Found, began: float
 ) -> AsyncIterator[Event]:
     """``passages``, then a ``token`` for each piece of the raw answer, then ``answer`` with what held up.
 
     A ``restart`` takes back the tokens so far: a host failed in the middle and another one begins anew.
     """
-    text, fitting = prompt.build(question, found, settings.inference)
+    text, fitting = prompt.build(question, found.passages, settings.inference)
     yield Event("passages", {"passages": [described(passage) for passage in fitting]})
     pieces: list[str] = []
     if fitting:
@@ -38,7 +39,7 @@ async def ask(
             else:
                 pieces.append(event.data["text"])
             yield event
-    checked = cite.check(question, "".join(pieces), fitting, settings.answering)
+    checked = cite.check(found.weights, "".join(pieces), fitting, settings.answering)
     metrics.ANSWER_SECONDS.observe(time.monotonic() - began)
     metrics.QUESTIONS.labels("supported" if checked.supported else "refused").inc()
     yield Event("answer", _answer(checked, settings.inference.chat_model))

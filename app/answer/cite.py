@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from app.retrieve.weights import Weights
 from app.sentences import content_words, sentences, stem, vocabulary
 from app.settings import Answering
 from app.store.passages import Passage
@@ -12,9 +13,6 @@ from app.store.passages import Passage
 REFUSAL = "not found in the documents"
 
 _MARKER = re.compile(r"\s*[\[(](?:passage\s*)?(\d+(?:\s*,\s*\d+)*)[\])]", re.IGNORECASE)
-# German writes every noun with a capital; there, capitals tell no names.
-_GERMAN = frozenset({"der", "das", "den", "dem", "ist", "sind", "wie", "ein", "eine", "welche", "wer", "im", "für"})
-_NAME = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-ZÄÖÜ]\w+")
 
 
 @dataclass(frozen=True)
@@ -40,16 +38,19 @@ class _Support:
     quote: str
 
 
-def check(question: str, said: str, passages: Sequence[Passage], settings: Answering) -> Checked:
-    """The answer with a verified citation behind every sentence; a refusal when no sentence has one."""
-    relevant = _relevant(question, passages, settings.min_relevance)
+def check(asked: Weights, said: str, passages: Sequence[Passage], settings: Answering) -> Checked:
+    """The answer with a verified citation behind every sentence; a refusal when no sentence has one.
+
+    ``asked`` are the question's words and how much each tells.
+    """
+    relevant = _relevant(asked, passages, settings.min_relevance)
+    stems = frozenset(stem(word) for word in asked)
     citations: list[Citation] = []
     kept: list[str] = []
     unsupported: list[str] = []
     for sentence, marked in _marked_sentences(said):
-        support = _support(
-            question, sentence, [passages[n - 1] for n in marked if n <= len(passages)], relevant, settings
-        )
+        named = [passages[number - 1] for number in marked if number <= len(passages)]
+        support = _support(stems, sentence, named, relevant, settings)
         if support is None:
             unsupported.append(sentence)
             continue
@@ -74,35 +75,24 @@ def _marked_sentences(said: str) -> list[tuple[str, list[int]]]:
     return result
 
 
-def _relevant(question: str, passages: Sequence[Passage], least: float) -> list[Passage]:
-    """Passages without the question's words cannot answer it, however well an answer repeats them."""
-    asked = {stem(word) for word in content_words(question)}
-    if not asked:
+def _relevant(asked: Weights, passages: Sequence[Passage], least: float) -> list[Passage]:
+    """Passages without what the question is about cannot answer it, however well an answer repeats them."""
+    whole = sum(asked.values())
+    if not whole:
         return list(passages)
-    # Names and numbers have no other words for them: texts without Oslo do not answer a question about Oslo.
-    if not _named(question) & asked <= vocabulary(_words(passages)):
-        return []
-    return [p for p in passages if len(asked & vocabulary(_words([p]))) / len(asked) >= least]
-
-
-def _named(question: str) -> set[str]:
-    words = content_words(question)
-    numbers = {word for word in words if not word.isalpha()}
-    if _GERMAN.intersection(question.lower().split()):
-        return numbers
-    return numbers | {stem(name.lower()) for name in _NAME.findall(question)}
-
-
-def _words(passages: Sequence[Passage]) -> list[str]:
-    return [text for passage in passages for text in (passage.text, passage.section, passage.title)]
+    relevant: list[Passage] = []
+    for passage in passages:
+        present = vocabulary((passage.text, passage.section, passage.title))
+        if sum(weight for word, weight in asked.items() if stem(word) in present) >= least * whole:
+            relevant.append(passage)
+    return relevant
 
 
 def _support(
-    question: str, sentence: str, marked: Sequence[Passage], relevant: Sequence[Passage], settings: Answering
+    asked: frozenset[str], sentence: str, marked: Sequence[Passage], relevant: Sequence[Passage], settings: Answering
 ) -> _Support | None:
     """The best sentence of a passage that says this; passages the model named itself win a tie."""
     said = {stem(word) for word in content_words(sentence)}
-    asked = {stem(word) for word in content_words(question)}
     numbers = {word for word in said if any(character.isdigit() for character in word)}
     # An answer that only repeats the question says nothing.
     new = said - asked

@@ -15,6 +15,7 @@ from app.api.recorder import Recorder
 from app.index.vectors import Vectors
 from app.inference import InferencePool
 from app.retrieve.search import Searcher
+from app.retrieve.weights import Frequencies
 from app.settings import Settings
 from app.store import collections, documents, users
 from app.store.collections import Collection
@@ -34,11 +35,13 @@ class Context:
     vectors: Vectors
     inference: InferencePool
     recorder: Recorder
+    frequencies: Frequencies = field(default_factory=Frequencies)
     sign_ins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     @property
     def searcher(self) -> Searcher:
-        return Searcher(self.replica, self.vectors, self.inference, self.settings.answering.candidates)
+        candidates = self.settings.answering.candidates
+        return Searcher(self.replica, self.vectors, self.inference, self.frequencies, candidates)
 
     def fresh(self, work: Work[Result]) -> Result:
         """Read what was just written, from the primary; without one, what a replica knows."""

@@ -19,10 +19,9 @@ from app.api.context import Context, Here, Me, readable
 from app.api.problems import Problem, translated
 from app.api.streams import with_heartbeats
 from app.inference import BusyError, InferenceUnavailableError
-from app.retrieve.search import search
+from app.retrieve.search import Found, search
 from app.store import questions
 from app.store.collections import Collection
-from app.store.passages import Passage
 from app.store.questions import Question
 from app.store.users import User
 
@@ -61,7 +60,7 @@ async def question(me: Me, here: Here, asked: Asked) -> Response:
             found = await search(here.searcher, where.id, asked.question, here.settings.answering.passages)
             if found.missing == "inference":
                 raise InferenceUnavailableError(f"inference = {here.settings.inference.url}; a host that answers")
-            events = _recorded(here, me, where, asked, found.passages, began)
+            events = _recorded(here, me, where, asked, found, began)
             if asked.stream:
                 # From here on the stream holds the turn, and lets it go however it ends.
                 held = stack.pop_all()
@@ -90,7 +89,7 @@ def history(me: Me, here: Here, limit: int = 50) -> list[dict[str, Any]]:
 
 
 async def _recorded(
-    here: Context, me: User, where: Collection, asked: Asked, found: list[Passage], began: float
+    here: Context, me: User, where: Collection, asked: Asked, found: Found, began: float
 ) -> AsyncIterator[Event]:
     async for event in ask(here.settings, here.inference, asked.question, found, began):
         if event.name == "answer":

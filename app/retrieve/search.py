@@ -11,6 +11,7 @@ from app import metrics
 from app.index.vectors import IndexUnavailableError, Vectors
 from app.inference import BusyError, InferencePool, InferenceUnavailableError
 from app.retrieve.fusion import fuse
+from app.retrieve.weights import Frequencies, Weights
 from app.store import passages
 from app.store.database import reading
 from app.store.passages import Passage
@@ -23,6 +24,7 @@ class Searcher:
     replica: Engine
     vectors: Vectors
     inference: InferencePool
+    frequencies: Frequencies
     candidates: int
 
 
@@ -31,17 +33,19 @@ class Found:
     """Passages, best first; ``missing`` names the half of the search that could not take part."""
 
     passages: list[Passage]
+    weights: Weights
     missing: str | None = None
 
 
 async def search(searcher: Searcher, collection_id: UUID, question: str, limit: int) -> Found:
     """The best passages of the collection; the caller has checked that they may be read."""
 
-    def matching(connection: Connection) -> list[str]:
-        return passages.matching(connection, collection_id, question, searcher.candidates)
+    def matching(connection: Connection) -> tuple[Weights, list[str]]:
+        weights = searcher.frequencies.weights(connection, collection_id, question)
+        return weights, passages.matching(connection, collection_id, weights, searcher.candidates)
 
     with metrics.SEARCH_SECONDS.time():
-        (near, missing), matched = await asyncio.gather(
+        (near, missing), (weights, matched) = await asyncio.gather(
             _nearest(searcher, collection_id, question), asyncio.to_thread(reading, searcher.replica, matching)
         )
         ranked = fuse([near, matched])
@@ -50,7 +54,7 @@ async def search(searcher: Searcher, collection_id: UUID, question: str, limit: 
         found = await asyncio.to_thread(
             reading, searcher.replica, lambda connection: passages.by_ids(connection, collection_id, wanted)
         )
-    return Found(found[:limit], missing)
+    return Found(found[:limit], weights, missing)
 
 
 async def _nearest(searcher: Searcher, collection_id: UUID, question: str) -> tuple[list[str], str | None]:

@@ -62,3 +62,16 @@ def test_the_metrics_of_every_process_can_be_scraped(site: Site) -> None:
 
     assert 'rag_sign_ins_total{outcome="accepted"}' in text_
     assert 'route="/api/token",status="200"' in text_
+
+
+def test_an_unforeseen_failure_ends_in_the_same_form_and_at_once(site: Site) -> None:
+    with site.database.begin() as connection:
+        connection.execute(text("alter table questions rename to questions_away"))
+    try:
+        answer = site.sign_in().call("GET", "/api/questions")
+    finally:
+        with site.database.begin() as connection:
+            connection.execute(text("alter table questions_away rename to questions"))
+
+    assert answer.status_code == 503
+    assert set(answer.json()) == {"error", "help"}

@@ -1,0 +1,60 @@
+"""How much each word of a question tells: rare words tell what it is about, common ones hardly anything."""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from threading import Lock
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from app.sentences import content_words
+from app.store import passages
+
+Weights = Mapping[str, float]
+
+# A document more or less changes no weight that anyone would notice.
+REMEMBERED_SECONDS = 300.0
+MOST_REMEMBERED = 50_000
+MOST_WORDS = 32
+
+# In a handful of passages one count more or less is chance; this keeps it from deciding.
+SMOOTHING = 2
+
+
+class Frequencies:
+    """Counts words in collections, and remembers what it counted for a while."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[UUID, str], tuple[float, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def weights(self, connection: Connection, collection_id: UUID, question: str) -> Weights:
+        """Inverse document frequency of the question's words; a word that occurs nowhere weighs most."""
+        words = list(dict.fromkeys(content_words(question)))[:MOST_WORDS]
+        counts = self._recalled(collection_id, ["", *words])
+        missing = [word for word in ("", *words) if word not in counts]
+        if missing:
+            counted = passages.frequencies(connection, collection_id, missing)
+            self._remember(collection_id, counted)
+            counts |= counted
+        total = max(counts[""], 1)
+        return {word: math.log1p((total + SMOOTHING) / (counts[word] + SMOOTHING)) for word in words if word in counts}
+
+    def _recalled(self, collection_id: UUID, words: list[str]) -> dict[str, int]:
+        now = time.monotonic()
+        with self._lock:
+            found = {word: self._known.get((collection_id, word), (0.0, 0)) for word in words}
+        return {word: count for word, (until, count) in found.items() if until > now}
+
+    def _remember(self, collection_id: UUID, counted: Mapping[str, int]) -> None:
+        # An empty collection is about to be filled; what it lacks now says nothing.
+        if not counted.get("", 1):
+            return
+        until = time.monotonic() + REMEMBERED_SECONDS
+        with self._lock:
+            for word, count in counted.items():
+                self._known[collection_id, word] = (until, count)
+            while len(self._known) > MOST_REMEMBERED:
+                self._known.popitem(last=False)
