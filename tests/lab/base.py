@@ -32,7 +32,7 @@ ENABLED = ("systemd-networkd.service", "ssh.service")
 
 
 def cache() -> Path:
-    return Path(os.environ.get("RAG_LAB_CACHE", "/var/cache/rag-lab"))
+    return Path(os.environ.get("RAG_LAB_CACHE", "/var/cache")) / "rag-lab"
 
 
 def recipe(mirror: sources.Mirror, certificates: dict[str, bytes]) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "cut",
     "heal",
     "kill",
+    "listens",
     "load",
     "require_lab",
     "see",

@@ -182,6 +182,9 @@ def require_tools() -> None:
 
 
 def require_disk(folder: Path) -> None:
+    kind = run("stat", "--file-system", "--format=%T", folder).strip()
+    if kind == "overlayfs":
+        raise RefusalError(f"{folder} = on {kind}; ext4, xfs or tmpfs is needed; RAG_LAB_DIR=/another/disk make lab")
     needed = float(os.environ.get("RAG_LAB_MIN_FREE_GB", "12"))
     free = shutil.disk_usage(folder).free / 1e9
     if free < needed:

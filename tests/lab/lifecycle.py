@@ -1,7 +1,7 @@
 """Make a lab and take it away; both may be interrupted anywhere and repeated."""
 
+import contextlib
 import os
-import shutil
 from collections.abc import Sequence
 
 from tests.lab import base, debs, fleet, machine, network, plan, remains, ssh, state
@@ -122,7 +122,8 @@ def down() -> None:
             _forget_unused()
             if not state.names_on_this_computer():
                 network.restore_forwarding(state.root() / "ip_forward")
-                shutil.rmtree(state.root(), ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    state.root().rmdir()
 
 
 def harvest() -> None:

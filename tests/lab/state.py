@@ -43,7 +43,8 @@ class Lab:
 
 
 def root() -> Path:
-    return Path(os.environ.get("RAG_LAB_DIR", "/var/lib/rag-lab"))
+    """A folder that only labs are in, since what looks dead there is removed."""
+    return Path(os.environ.get("RAG_LAB_DIR", "/var/lib")) / "rag-lab"
 
 
 def here() -> Lab | None:
@@ -103,4 +104,10 @@ def read(file: Path) -> Lab:
 
 def names_on_this_computer() -> list[str]:
     """Every lab that has a state folder here, of whichever clone."""
-    return sorted(path.name for path in root().glob("*") if path.is_dir())
+    return sorted(path.name for path in root().glob("*") if _is_lab(path))
+
+
+def _is_lab(folder: Path) -> bool:
+    """Whether a lab wrote here, be it for a moment; anybody else's folder is left alone."""
+    records = any((folder / name).exists() for name in ("lab.json", "lab.json.new"))
+    return records or any((folder / machine).is_dir() for machine in plan.KNOWN)

@@ -12,11 +12,11 @@ from shutil import copytree, rmtree
 
 import pytest
 
-from tests.lab import network, plan, processes
+from tests.lab import network, plan, processes, state
 from tests.lab.fleet import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="user = not root; the lab needs root; sudo make test")
-STATE = Path(os.environ.get("RAG_LAB_DIR", "/var/lib/rag-lab"))
+STATE = state.root()
 
 
 class Clone:
@@ -225,6 +225,16 @@ def test_a_subnet_in_use_is_refused(clone: Clone) -> None:
 
     assert done.returncode == 2
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_folder_that_no_lab_made_is_left_alone(clone: Clone, tmp_path: Path) -> None:
+    photos = tmp_path / "disk/rag-lab/photos"
+    photos.mkdir(parents=True)
+
+    assert clone.type("up", "db1", RAG_LAB_DIR=str(tmp_path / "disk")).returncode == 0
+    clone.type("down", RAG_LAB_DIR=str(tmp_path / "disk"))
+
+    assert photos.is_dir()
 
 
 def test_the_verbs_refuse_without_a_lab(clone: Clone) -> None:
