@@ -1,0 +1,97 @@
+# The verbs a person types; CI types the same.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+export UV_PYTHON_DOWNLOADS := never
+export PYINFRA_PROGRESS ?= off
+export PYTHONUNBUFFERED := 1
+
+SITE ?= lab
+PYTHON := build/venv/dev/bin/python
+UV_VERSION := 0.13.9
+export UV := $(shell command -v uv || echo $(CURDIR)/build/uv/bin/uv)
+
+# $(call timed,what it does,command): say what begins, and at the end how long it took.
+define timed
+	@echo "--> $(1)"; start=$$SECONDS; ( $(2) ); rc=$$?; \
+	if [ $$rc = 0 ]; then echo "    $(1): $$(( SECONDS - start )) s"; else echo "    $(1): failed after $$(( SECONDS - start )) s" >&2; fi; exit $$rc
+endef
+
+.PHONY: help setup demo test lint unit app-test live lab lab-down lab-list stand-in secrets deploy release locks FORCE
+
+help: ## these lines
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: setup lab stand-in ## the lab, the platform on it, the PostgreSQL manual in it, and a cited answer out of it
+	@$(MAKE) secrets SITE=lab
+	@$(MAKE) deploy SITE=lab
+	$(call timed,load the manual and ask,$(PYTHON) -m tests.lab.demo)
+
+test: setup lint unit app-test live ## everything that CI runs; KEEP_LAB=1 leaves the lab up
+
+lint: setup ## format, lint, types, workflow files
+	$(call timed,lint,set -e; build/venv/dev/bin/ruff format --check --quiet .; build/venv/dev/bin/ruff check --quiet .; \
+	  build/venv/dev/bin/mypy --no-error-summary; \
+	  build/venv/dev/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml; \
+	  build/venv/dev/bin/zizmor --quiet --offline .github/workflows)
+
+unit: setup ## tests without a machine
+	$(call timed,unit tests,$(PYTHON) -m pytest -q tests/unit)
+
+app-test: setup build/venv/chroma/ready ## the program on a real PostgreSQL and a real Chroma
+	$(call timed,app tests,$(PYTHON) -m pytest -q tests/app)
+
+live: setup ## the fleet built anew, deployed, tested as its users meet it, and taken down
+	@$(MAKE) lab-down lab stand-in
+	@$(MAKE) secrets SITE=lab
+	$(call timed,live tests,$(PYTHON) -m pytest -v tests/live --site lab)
+	@[ -n "$(KEEP_LAB)" ] || $(MAKE) lab-down
+
+lab: setup ## eight Debian 13 machines on this computer
+	$(call timed,lab,$(PYTHON) -m tests.lab up)
+
+lab-down: setup ## the lab gone without a trace
+	$(call timed,lab down,$(PYTHON) -m tests.lab down)
+
+lab-list: setup ## the lab's machines with state and address
+	@$(PYTHON) -m tests.lab list
+
+stand-in: setup ## the lab's stand-in for Ollama's archive, with real small models
+	$(call timed,stand-in for Ollama,$(PYTHON) -m tests.lab.ollama build)
+
+secrets: setup ## every secret that SITE lacks, encrypted
+	@.venv/bin/python -m inventories.secrets $(SITE)
+
+deploy: setup ## pyinfra inventories/SITE deploy.py
+	@test -f inventories/$(SITE) || { echo "SITE = $(SITE); a file inventories/$(SITE) is needed; ls inventories" >&2; exit 2; }
+	$(call timed,deploy $(SITE),.venv/bin/pyinfra -y inventories/$(SITE) deploy.py)
+
+release: setup ## the archives that a deploy pushes
+	$(call timed,release,.venv/bin/python -m tasks.release)
+
+setup: .venv/ready build/venv/dev/ready ## the controller's own tools, from the locks
+
+.venv/ready: requirements/controller.txt pyproject.toml | $(UV)
+	$(call timed,controller's packages,$(call environment,.venv,requirements/controller.txt) && $(UV) pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable . && touch $@)
+
+build/venv/dev/ready: requirements/dev.txt pyproject.toml | $(UV)
+	$(call timed,developer's packages,$(call environment,build/venv/dev,requirements/dev.txt) && $(UV) pip install --quiet --python build/venv/dev/bin/python --no-deps --no-build-isolation --editable . && touch $@)
+
+build/venv/chroma/ready: requirements/chroma.txt | $(UV)
+	$(call timed,Chroma for tests,$(call environment,build/venv/chroma,requirements/chroma.txt) && touch $@)
+
+environment = $(UV) venv --quiet --clear $(1) && $(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2)
+
+# A machine with nothing but git, make and Python gets the rest here.
+$(UV):
+	@echo "--> uv $(UV_VERSION) into build/uv"
+	@python3 -c 'import venv, ensurepip' 2>/dev/null || { apt-get -qq update && apt-get -qq -y install python3-venv >/dev/null; }
+	@python3 -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
+locks: | $(UV) ## every lock anew, from the newest packages that fit
+	$(COMPILE) --upgrade --python-version 3.11 pyproject.toml -o requirements/controller.txt
+	$(COMPILE) --upgrade --python-version 3.11 app/requirements.in -o requirements/app.txt
+	$(COMPILE) --upgrade --python-version 3.11 pyproject.toml app/requirements.in --group dev -c requirements/controller.txt -c requirements/app.txt -o requirements/dev.txt
+	$(COMPILE) --upgrade --python-version 3.11 --group chroma --override requirements/chroma-overrides.txt -o requirements/chroma.txt
+	$(COMPILE) --upgrade --no-deps --python-version 3.13 tests/lab/ollama/requirements.in -o requirements/lab-ollama.txt
