@@ -28,7 +28,8 @@ class Unpacked(FactBase[set[str]]):
     def command(self, folder: str) -> str:
         """A release is whole when its mark is there, which is written last."""
         return (
-            f"cd {folder}/releases 2>/dev/null && for mark in */.whole; do test -e $mark && echo ${{mark%/.whole}}; done; "
+            f"cd {folder}/releases 2>/dev/null && "
+            "for mark in */.whole; do test -e $mark && echo ${mark%/.whole}; done; "
             f'echo "current $(basename "$(readlink {folder}/current)")"; true'
         )
 

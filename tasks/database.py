@@ -16,7 +16,7 @@ from tasks.wants import Check, Directory, File, Unit, credential, rendered, verb
 
 CONFIG = "/etc/patroni/config.yml"
 DROP_IN = "/etc/systemd/system/patroni.service.d/rag.conf"
-PASSWORDS = "patroni-passwords.yml"  # noqa: S105 - a file's name
+PASSWORDS = "patroni-passwords.yml"
 
 
 @deploy("Database")
@@ -105,7 +105,8 @@ def scram_verifier(password: str, salt: bytes, iterations: int = 4096) -> str:
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
     client, server = (hmac.digest(salted, label, "sha256") for label in (b"Client Key", b"Server Key"))
     stored = hashlib.sha256(client).digest()
-    return f"SCRAM-SHA-256${iterations}:{b64encode(salt).decode()}${b64encode(stored).decode()}:{b64encode(server).decode()}"
+    salt_text, stored_text, server_text = (b64encode(part).decode() for part in (salt, stored, server))
+    return f"SCRAM-SHA-256${iterations}:{salt_text}${stored_text}:{server_text}"
 
 
 @operation()

@@ -35,6 +35,6 @@ def node_exporter(site: Site, machine: Machine) -> None:
         units=[Unit(UNIT, reads=(*(file.path for file in files), CERTIFICATE))],
         check=Check(
             f"curl --fail --silent --cacert {AUTHORITY} --cert {CERTIFICATE} --key {FOLDER}/node-exporter.key "
-            f"https://{machine.name}:{NODE_EXPORTER}/metrics"
+            f"https://{machine.name}:{NODE_EXPORTER}/"
         ),
     )

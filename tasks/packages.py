@@ -22,7 +22,8 @@ class Installed(FactBase[set[str]]):
     def command(self, packages: list[str]) -> str:
         """One dpkg query."""
         return (
-            f"test -e {GUARD} || dpkg --audit | grep -q . || "
+            f"test -e {GUARD} || ls /var/lib/dpkg/updates | grep -q . || "
+            "grep -qE '^Status: .* (half-|unpacked|triggers-)' /var/lib/dpkg/status || "
             f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' {quoted(packages)} 2>/dev/null || true"
         )
 
@@ -78,7 +79,8 @@ def installed(packages: Iterable[str]) -> Commands:
     + packages: Debian's names
     """
     wanted = list(packages)
-    missing = [name for name in wanted if name not in host.get_fact(Installed, packages=wanted)]
+    found = host.get_fact(Installed, packages=wanted)
+    missing = [name for name in wanted if name not in found]
     if not missing:
         host.noop(f"{len(wanted)} packages are installed")
         return

@@ -45,7 +45,7 @@ def proxy(site: Site, machine: Machine) -> None:
             )
         ],
         units=[Unit("haproxy.service", reads=(HAPROXY, own.certificate, web.certificate, AUTHORITY), reloads=True)],
-        check=Check("haproxy -c -q -f /etc/haproxy/haproxy.cfg && systemctl is-active haproxy.service"),
+        check=Check("test -S /run/haproxy/admin.sock && systemctl is-active haproxy.service"),
     )
 
     if site.vip and "balancer" in machine.roles:

@@ -9,6 +9,7 @@ import sys
 import tarfile
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from gevent.lock import BoundedSemaphore
@@ -30,7 +31,7 @@ class Release:
     lock: Path
     sources: tuple[Path, ...] = ()
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Names the content: the same checkout gives the same id everywhere."""
         digest = hashlib.sha256(f"{HOST_PYTHON} {HOST_PLATFORM}\n".encode())
@@ -120,9 +121,8 @@ def main() -> int:
     for release in (APP, CHROMA):
         archive = built(release)
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-        print(
-            f"{release.name} {release.id}  {archive.stat().st_size / 1e6:.0f} MB  sha256 {digest}  {archive.relative_to(ROOT)}"
-        )
+        size = archive.stat().st_size / 1e6
+        print(f"{release.name} {release.id}  {size:.0f} MB  sha256 {digest}  {archive.relative_to(ROOT)}")
     return 0
 
 
