@@ -11,6 +11,7 @@ from tasks.database import database
 from tasks.etcd import etcd
 from tasks.firewall import firewall
 from tasks.node_exporter import node_exporter
+from tasks.nvidia import nvidia
 from tasks.ollama import ollama
 from tasks.operations import barrier
 from tasks.packages import packages
@@ -41,6 +42,8 @@ if "database" in machine.roles:
     database(site=site, machine=machine)
 barrier(name="PostgreSQL takes writes")
 
+if machine.gpu:
+    nvidia()
 if "inference" in machine.roles:
     ollama(site=site, machine=machine)
 if "app" in machine.roles:

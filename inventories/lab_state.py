@@ -22,6 +22,12 @@ class Lab:
     ssh_key: Path
     known_hosts: Path
 
+    def address(self, name: str) -> IPv4Address:
+        """Where the machine is; refused in one line when the lab has none of that name."""
+        if name not in self.machines:
+            raise SettingsError(f"machine {name} = not in the lab; it must be up; python3 -m tests.lab up {name}")
+        return self.machines[name]
+
     @property
     def public_key(self) -> str:
         """The key that logs in."""

@@ -1,11 +1,11 @@
 """SSH: a deploy user with a key, and no root and no passwords once that user gets in."""
 
 from pyinfra import host
-from pyinfra.api import FunctionCommand, StringCommand, deploy, operation
-from pyinfra.api.exceptions import OperationError
+from pyinfra.api import FunctionCommand, deploy, operation
 
 from inventories.connection import MachineConnector
 from inventories.settings import Ssh
+from tasks.login import log_in_anew
 from tasks.operations import Commands, ensure
 from tasks.wants import Directory, File, Unit, User, rendered
 
@@ -49,18 +49,3 @@ def deploy_user_gets_in() -> Commands:
         host.noop("this run is the deploy user's")
         return
     yield FunctionCommand(log_in_anew, (), {})
-
-
-def log_in_anew() -> None:
-    """Open a second connection as the deploy user; raise when it does not open or sudo asks for a password."""
-    connector = MachineConnector(host.state, host)
-    connector.second = True
-    connector.connect()
-    try:
-        well, output = connector.run_shell_command(StringCommand("true"), _sudo=True)
-        if not well:
-            raise OperationError(
-                f"sudo on {host.name} = {output.stderr}; the deploy user needs it without password; sudo -l"
-            )
-    finally:
-        connector.disconnect()

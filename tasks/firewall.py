@@ -7,8 +7,8 @@ from pyinfra.api import FunctionCommand, StringCommand, deploy, operation
 
 from inventories.network import openings, vrrp_peers
 from inventories.settings import Machine, Site
-from tasks.access import log_in_anew
 from tasks.facts import Found, MachineState
+from tasks.login import log_in_anew
 from tasks.operations import Commands, put
 from tasks.wants import Check, File, Unit, Wants, rendered
 
