@@ -33,9 +33,9 @@ _LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/
 _LEFT_OUT = ("tests", "__pycache__", "include", "bin", "RECORD", "INSTALLER", "REQUESTED")
 
 _LAUNCHER = """#!/bin/sh
-# The lab's stand-in for Ollama. One BLAS thread for each text: two texts at a time are faster than two threads on one.
+# The lab's stand-in for Ollama.
 here=$(dirname "$(readlink -f "$0")")/../lib/ollama
-export PYTHONPATH="$here:$here/site-packages" PYTHONPYCACHEPREFIX="${HOME:-/tmp}/.cache/ollama" OPENBLAS_NUM_THREADS=1
+export PYTHONPATH="$here:$here/site-packages" PYTHONPYCACHEPREFIX="${HOME:-/tmp}/.cache/ollama"
 exec python3 -P -s -m standin "$@"
 """
 
@@ -145,7 +145,10 @@ def _openmp() -> Path:
 def _pack(tree: Path, zstd: str) -> None:
     """The same tree gives the same bytes."""
     draft = ARCHIVE.with_suffix(".part")
-    with draft.open("wb") as file, subprocess.Popen([zstd, "-3", "--quiet"], stdin=subprocess.PIPE, stdout=file) as packer:
+    with (
+        draft.open("wb") as file,
+        subprocess.Popen([zstd, "-3", "--quiet"], stdin=subprocess.PIPE, stdout=file) as packer,
+    ):
         assert packer.stdin
         with tarfile.open(fileobj=packer.stdin, mode="w|", format=tarfile.GNU_FORMAT) as archive:
             for path in _kept(tree):

@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 from safetensors to the GGUF that llama.cpp, and so Ollama, reads; half precision as Ollama's own."""
+"""all-MiniLM-L6-v2 from safetensors to the GGUF that llama.cpp, and so Ollama, reads; half precision, as Ollama's."""
 
 import json
 import struct

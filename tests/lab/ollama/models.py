@@ -63,7 +63,9 @@ def build(packages: Path, python: Path, store: Path) -> dict[str, str]:
     found = sha256(folder / "model.safetensors")
     if found != EMBEDDING.sha256:
         raise SystemExit(f"{EMBEDDING.name} = weights with sha256 {found}; {EMBEDDING.sha256} is needed")
-    convert = "import sys, pathlib; from tests.lab.ollama import convert; convert.minilm(*map(pathlib.Path, sys.argv[1:]))"
+    convert = (
+        "import sys, pathlib; from tests.lab.ollama import convert; convert.minilm(*map(pathlib.Path, sys.argv[1:]))"
+    )
     subprocess.run([python, "-c", convert, folder, draft], cwd=ROOT, check=True)
     return digests | {EMBEDDING.name: _lay_out(EMBEDDING, draft, packages, store)}
 

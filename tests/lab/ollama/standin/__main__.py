@@ -1,16 +1,19 @@
 """The verbs of `ollama` that a server needs: serve, list, ps, show, --version."""
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import environment
 
-VERSION = (Path(__file__).parent / "VERSION").read_text().strip() if (Path(__file__).parent / "VERSION").exists() else "0"
+VERSION = (
+    (Path(__file__).parent / "VERSION").read_text().strip() if (Path(__file__).parent / "VERSION").exists() else "0"
+)
 
 
 def main(words: list[str]) -> int:
@@ -38,6 +41,10 @@ def main(words: list[str]) -> int:
 
 
 def _serve(_: list[str]) -> int:
+    # Two texts at a time, each on one core, are a third faster than two cores on one text.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Threads that wait by spinning slow llama.cpp down tenfold as soon as the cores have other work too.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Only the server needs numpy and llama.cpp, which take half a second to load.
     from .server import serve  # noqa: PLC0415
 
@@ -76,14 +83,14 @@ def _version(_: list[str]) -> int:
 def _ask(path: str, body: dict[str, str] | None = None) -> Any:
     here = environment.read()
     host = "127.0.0.1" if here.host in {"0.0.0.0", "::"} else here.host  # noqa: S104
-    request = urllib.request.Request(  # noqa: S310 - our own http address
+    request = urllib.request.Request(
         f"http://{host}:{here.port}/api/{path}", json.dumps(body).encode() if body else None
     )
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         return json.load(answer)
 
 
-def _table(head: str, rows: list[tuple[str, ...]]) -> None:
+def _table(head: str, rows: Sequence[tuple[str, ...]]) -> None:
     lines = [tuple(head.split()), *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:

@@ -12,7 +12,7 @@ from .runners import Loaded, Runners
 from .store import Model, models
 from .writer import Listener, Writer, Written
 
-_DRAFT = {"temperature": 0, "num_predict": 48, "stop": ["\n"]}
+_DRAFT = {"temperature": 0, "num_predict": 32, "repeat_penalty": 1.0, "stop": ["\n"]}
 Gone = Callable[[], bool]
 
 
@@ -30,7 +30,7 @@ class Vectors:
 
 
 def context_of(model: Model, options: Mapping[str, Any], environment: Environment) -> int:
-    """Tokens the model is loaded for: the request's, the model's own, or the service's; never more than it was made for."""
+    """Tokens the model is loaded for: the request's wish, its own or the service's, within what it was made for."""
     wanted = options.get("num_ctx") or model.parameters.get("num_ctx") or environment.context
     made_for = int(model.weights.metadata[f"{model.config['model_family']}.context_length"])
     return min(int(wanted), made_for)
@@ -54,7 +54,14 @@ class Answering:
         self._environment = environment
         self._runners = runners
 
-    def chat(self, writer: Writer, messages: Sequence[Mapping[str, Any]], options: dict[str, Any], listen: Listener, gone: Gone) -> Written:
+    def chat(
+        self,
+        writer: Writer,
+        messages: Sequence[Mapping[str, Any]],
+        options: dict[str, Any],
+        listen: Listener,
+        gone: Gone,
+    ) -> Written:
         """Go on with a conversation; a question about passages gets the help that reading.py describes."""
         prompt = writer.tokens(prompts.chat(messages))
         last = messages[-1]
@@ -66,7 +73,9 @@ class Answering:
         written.prompt_tokens = len(prompt)
         return written
 
-    def _from_passages(self, writer: Writer, wanted: reading.Task, options: dict[str, Any], listen: Listener, gone: Gone) -> Written:
+    def _from_passages(
+        self, writer: Writer, wanted: reading.Task, options: dict[str, Any], listen: Listener, gone: Gone
+    ) -> Written:
         candidates = reading.nearest(wanted, self._likeness(wanted.question))
         message = {"role": "user", "content": reading.draft_message(wanted.question, candidates)}
         prompt = writer.tokens(prompts.chat([message]))

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from . import store
 from .answers import Answering, TooLongError, context_of, vectors
@@ -12,6 +11,7 @@ from .environment import FOREVER, DurationError, Environment, seconds
 from .reply import Body, Client, Reply, ReplyError, nanoseconds, stamp
 from .runners import BusyError, Loaded, Runners
 from .writer import Writer, WriterError, Written
+
 
 @dataclass
 class Knobs:
@@ -28,7 +28,6 @@ class Site:
     runners: Runners
     answering: Answering
     knobs: Knobs = field(default_factory=Knobs)
-
 
 
 def _tags(site: Site, client: Client, _: Body) -> None:
@@ -59,7 +58,9 @@ def _show(site: Site, client: Client, body: Body) -> None:
 
 
 def _pull(_: Site, client: Client, body: Body) -> None:
-    refusal = f"pull model manifest: {body.get('model')} = not here; the stand-in has no registry; copy it into OLLAMA_MODELS"
+    refusal = (
+        f"pull model manifest: {body.get('model')} = not here; the stand-in has no registry; copy it into OLLAMA_MODELS"
+    )
     if body.get("stream") is False:
         raise ReplyError(500, refusal)
     client.begin_lines()
@@ -110,7 +111,9 @@ def _write(site: Site, client: Client, body: Body, messages: list[Body], key: st
     if model.embeds:
         raise ReplyError(400, f'"{model.name}" does not support {"chat" if key == "message" else "generate"}')
     _trouble(site, client)
-    reply = Reply(client, model.name, key, streams=body.get("stream") is not False, breaks=site.knobs.fail == "midstream")
+    reply = Reply(
+        client, model.name, key, streams=body.get("stream") is not False, breaks=site.knobs.fail == "midstream"
+    )
     began = time.monotonic()
     with _using(site, model, body) as (loaded, load_seconds):
         writer = loaded.runner
@@ -124,7 +127,6 @@ def _write(site: Site, client: Client, body: Body, messages: list[Body], key: st
             except WriterError as error:
                 raise ReplyError(500, str(error)) from None
     return reply.end(written, time.monotonic() - began, load_seconds)
-
 
 
 def _knobs(site: Site, client: Client, body: Body) -> None:

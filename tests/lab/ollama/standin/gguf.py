@@ -55,7 +55,9 @@ def read(path: Path) -> Gguf:
     return Gguf(path, metadata, tensors)
 
 
-def write(file: BinaryIO, metadata: dict[str, Value], tensors: Sequence[tuple[str, tuple[int, ...], int, bytes]]) -> None:
+def write(
+    file: BinaryIO, metadata: dict[str, Value], tensors: Sequence[tuple[str, tuple[int, ...], int, bytes]]
+) -> None:
     """One GGUF file; the same input gives the same bytes."""
     head = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
     head += [_string(key) + _typed(value) for key, value in metadata.items()]

@@ -20,10 +20,12 @@ def turn(role: str, content: str) -> str:
     return f"<|im_start|>{role}\n{content}<|im_end|>\n"
 
 
-def fitting(tokens: Sequence[int], context: int, kept: int = 4) -> list[int]:
-    """Cut to the context as Ollama does, in silence: the first few stay, the middle goes, the end stays."""
-    if len(tokens) < context:
+def fitting(tokens: Sequence[int], context: int, answer: int, kept: int = 4) -> list[int]:
+    """Cut to the context as Ollama does, in silence: the first few stay, the middle goes, the end stays.
+
+    Ollama shifts the context while it writes; here the answer's room, at most half of it, is kept from the start.
+    """
+    room = context - min(answer, context // 2)
+    if len(tokens) <= room:
         return list(tokens)
-    # The answer needs room as well; Ollama's runner makes it by dropping half of what follows the kept ones.
-    room = context - kept
-    return [*tokens[:kept], *tokens[len(tokens) - room + room // 2 :]]
+    return [*tokens[:kept], *tokens[len(tokens) - room + kept :]]

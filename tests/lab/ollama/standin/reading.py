@@ -14,20 +14,23 @@ REFUSAL = "not found in the documents"
 # Texts to a likeness with the question, between -1 and 1.
 Likeness = Callable[[Sequence[str]], Sequence[float]]
 
-_MARKED = re.compile(r"<passage (\d+)[^>\n]*>\n(.*?)\n</passage>", re.DOTALL)
+_MARKED = re.compile(r"<passage (\d+)[^\n]*>\n(.*?)\n</passage>", re.DOTALL)
 _NUMBERED = re.compile(r"^\[(\d+)\] [^\n]*\n(.*?)(?=^\[\d+\] |\Z)", re.DOTALL | re.MULTILINE)
 _QUESTION = re.compile(r"^Question:\s*(.+)$", re.MULTILINE)
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(\[]?[A-Z0-9])|\n+")
+# A line that goes on in lower case is a wrapped one.
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(\[]?[A-Z0-9])|\n+(?![a-z])")
 _WORD = re.compile(r"\w+(?:[._-]\w+)*")
 _STOP = frozenset(
-    "a about an and any are as at be by can could do does for from had has have how i if in into is it its may my no"
-    " not of on or s should that the their then there this to was we what when where which who whose why will with you"
-    " your".split()
+    """a about an and any are as at be by can could do does for from had has have how i if in into is it its may my no
+    not of on or s should that the their then there this to was we what when where which who whose why will with you
+    your""".split()  # noqa: SIM905 - sixty quoted words read worse
 )
 
 _LEAST_WORDS, _LONGEST = 4, 500
 # How many sentences are compared by meaning, and how many the model reads.
 _COMPARED, _READ = 16, 5
+# What words shared with the question, and with the draft, weigh beside meaning; 0.2 to 0.5 do equally well.
+_OF_WORDS, _OF_DRAFT = 0.4, 0.3
 # Below this nothing said in the passages has to do with the question: unrelated sentences measure 0.1 to 0.2.
 _LEAST_LIKENESS = 0.3
 
@@ -51,7 +54,7 @@ class Candidate:
 
 
 def task(message: str) -> Task | None:
-    """Passages and a question, when the message has both; passages as `<passage 1: title>` blocks or `[1] title` ones."""
+    """Passages and a question, when the message has both; as `<passage 1: title>` blocks or `[1] title` ones."""
     asked = list(_QUESTION.finditer(message))
     if not asked:
         return None
@@ -64,14 +67,21 @@ def nearest(wanted: Task, likeness: Likeness) -> list[Candidate]:
     """The sentences most likely to answer, best first; none when the passages are about something else."""
     every = [one for passage in wanted.passages for one in _candidates(passage)]
     asked = _words(wanted.question)
-    worth = {word: math.log(1 + len(every) / (0.5 + sum(word in _words(one.context) for one in every))) for word in asked}
+    worth = {
+        word: math.log(1 + len(every) / (0.5 + sum(word in _words(one.context) for one in every))) for word in asked
+    }
     total = sum(worth.values()) or 1.0
     shared = {one: sum(worth[word] for word in asked & _words(one.context)) / total for one in every}
     compared = sorted(shared, key=lambda one: -shared[one])[:_COMPARED]
     alone = likeness([one.sentence for one in compared])
     placed = likeness([one.context for one in compared])
     ranked = [
-        Candidate(one.sentence, one.context, 0.5 * by_itself + 0.5 * in_place + 0.4 * shared[one], max(by_itself, in_place))
+        Candidate(
+            one.sentence,
+            one.context,
+            0.5 * by_itself + 0.5 * in_place + _OF_WORDS * shared[one],
+            max(by_itself, in_place),
+        )
         for one, by_itself, in_place in zip(compared, alone, placed, strict=True)
     ]
     ranked.sort(key=lambda one: -one.score)
@@ -91,7 +101,7 @@ def quoted(question: str, draft: str, candidates: Sequence[Candidate]) -> str:
     said = _words(draft) - _words(question)
 
     def worth(one: Candidate) -> float:
-        return one.score + 0.5 * (len(said & _words(one.sentence)) / len(said) if said else 0.0)
+        return one.score + _OF_DRAFT * (len(said & _words(one.sentence)) / len(said) if said else 0.0)
 
     return max(candidates, key=worth).sentence
 

@@ -98,11 +98,8 @@ class Runners:
         # Under the lock, so one model is loaded at a time and never twice; requests for others wait a second or two.
         began = time.monotonic()
         weights = model.weights
-        runner: Writer | Embedder
-        if model.embeds:
-            runner = Embedder(weights)
-        else:
-            runner = Writer(weights.path, context, self._environment.parallel)
+        places = self._environment.parallel
+        runner = Embedder(weights) if model.embeds else Writer(weights.path, context, places)
         present = Loaded(model, runner, context, time.monotonic() - began, keep_alive)
         self._loaded[model.digest] = present
         return present

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from . import api, environment
 from .answers import Answering
+from .reply import ReplyError
 from .runners import Runners
 
 _BODY_LIMIT = 64 * 1024 * 1024
@@ -93,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.whole(400, {"error": "invalid request body; one JSON object is needed"})
             else:
                 route(self.server.site, self, body)
-        except api.ReplyError as error:
+        except ReplyError as error:
             self.whole(error.status, {"error": str(error)})
         except (ConnectionError, TimeoutError):
             self.close_connection = True

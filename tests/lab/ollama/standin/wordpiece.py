@@ -61,7 +61,9 @@ def words(text: str) -> list[str]:
 
 def _punctuation(character: str, kind: str) -> bool:
     # BERT counts all of ASCII's signs as punctuation, also those that Unicode calls symbols.
-    return kind.startswith("P") or (character.isascii() and character.isprintable() and not character.isalnum() and character != " ")
+    return kind.startswith("P") or (
+        character.isascii() and character.isprintable() and not character.isalnum() and character != " "
+    )
 
 
 def _chinese(character: str) -> bool:

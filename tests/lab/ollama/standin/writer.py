@@ -14,7 +14,10 @@ from .prompts import fitting
 
 # Debian's minimal systems lack it, so the archive brings it: lib/ollama/libgomp.so.1.
 _OPENMP = Path(__file__).parent.parent / "libgomp.so.1"
-_THREADS = 2
+# A second thread gains a third in writing when the cores are idle, and loses more when they are not.
+_READING, _WRITING = 2, 1
+# Room for an answer whose length nobody has bounded.
+_ANSWER = 256
 
 # Takes a piece of text; True stops the model.
 Listener = Callable[[str], bool]
@@ -51,7 +54,7 @@ class Writer:
         settings.kv_unified = False
         settings.verbosity = -1
         settings.warmup = False
-        settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = _THREADS
+        settings.cpuparams.n_threads, settings.cpuparams_batch.n_threads = _WRITING, _READING
         self._server = llama.Server(settings)
         self._address: str = self._server.listening_address
         self.context = context
@@ -69,12 +72,12 @@ class Writer:
 
     def write(self, prompt: Sequence[int], options: Mapping[str, Any], listen: Listener, grammar: str = "") -> Written:
         """Go on from the prompt, which is cut to the context in silence, as Ollama cuts it."""
-        tokens = fitting(prompt, self.context)
         limit = int(options.get("num_predict", -1))
+        tokens = fitting(prompt, self.context, limit if limit > 0 else _ANSWER)
         asked: dict[str, Any] = {
             "prompt": tokens,
             "stream": True,
-            "max_tokens": limit if limit > 0 else self.context - len(tokens),
+            "max_tokens": min(limit if limit > 0 else self.context, self.context - len(tokens)),
             "temperature": options.get("temperature", 0.8),
             "top_k": options.get("top_k", 40),
             "top_p": options.get("top_p", 0.9),
