@@ -1,8 +1,11 @@
 """Sentence vectors from a BERT in GGUF, on the CPU: two texts at a time, each on one core."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Semaphore
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from itertools import count
+from queue import PriorityQueue
+from threading import Lock, Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,13 @@ Matrix = NDArray[np.float32]
 
 # Texts of one length run as one matrix; two threads, each with a single-threaded BLAS, beat one with two by a third.
 _LANES = 2
+
+
+# The first text of one request comes before the second of another: a question does not wait behind a batch of passages.
+_waiting: PriorityQueue[tuple[int, int, Callable[[], Matrix], Future[Matrix]]] = PriorityQueue()
+_arrivals = count()
+_lanes: list[Thread] = []
+_opening = Lock()
 
 
 class Embedder:
@@ -32,8 +42,6 @@ class Embedder:
             if name.startswith("blk.") and values.ndim == 2:
                 self._weights[name] = np.ascontiguousarray(values.T)
         self._words = WordPiece(settings["tokenizer.ggml.tokens"])
-        # A lane is taken per text, so that a question does not wait behind a whole batch of passages.
-        self._lanes = Semaphore(_LANES)
 
     def tokens(self, text: str, longest: int) -> tuple[list[int], bool]:
         """The text's tokens, and whether it was cut."""
@@ -41,14 +49,7 @@ class Embedder:
 
     def embed(self, texts: Sequence[Sequence[int]]) -> list[Matrix]:
         """One vector for each text's tokens."""
-        if len(texts) == 1:
-            return [self._turn(texts[0])]
-        with ThreadPoolExecutor(_LANES) as pool:
-            return list(pool.map(self._turn, texts))
-
-    def _turn(self, tokens: Sequence[int]) -> Matrix:
-        with self._lanes:
-            return self._vector(tokens)
+        return _in_lanes([partial(self._vector, one) for one in texts])
 
     def _vector(self, tokens: Sequence[int]) -> Matrix:
         weights = self._weights
@@ -88,6 +89,26 @@ class Embedder:
         hidden *= self._weights[f"{name}.weight"]
         hidden += self._weights[f"{name}.bias"]
         return hidden
+
+
+def _in_lanes(tasks: Sequence[Callable[[], Matrix]]) -> list[Matrix]:
+    with _opening:
+        while len(_lanes) < _LANES:
+            _lanes.append(Thread(target=_lane, daemon=True))
+            _lanes[-1].start()
+    results: list[Future[Matrix]] = [Future() for _ in tasks]
+    for place, (task, result) in enumerate(zip(tasks, results, strict=True)):
+        _waiting.put((place, next(_arrivals), task, result))
+    return [result.result() for result in results]
+
+
+def _lane() -> None:
+    while True:
+        _, _, task, result = _waiting.get()
+        try:
+            result.set_result(task())
+        except Exception as error:
+            result.set_exception(error)
 
 
 def _floats(model: Gguf, name: str) -> Matrix:
