@@ -3,6 +3,7 @@
 import json
 import select
 import socket
+import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,11 @@ class Server(ThreadingHTTPServer):
         runners = Runners(settings)
         self.site = api.Site(settings, version, runners, Answering(settings, runners))
         super().__init__((settings.host, settings.port), Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients may hang up when they like; anything else is worth its traceback."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
