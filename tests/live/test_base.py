@@ -1,0 +1,46 @@
+"""What every machine has: name, peers, bounded logs, security updates, no unit that failed."""
+
+import pytest
+from testinfra.host import Host
+
+from inventories.settings import Machine, Site
+from tests.live.fleet import Fleet
+
+pytestmark = pytest.mark.role("every")
+
+
+def test_a_machine_knows_its_name_and_finds_every_peer(site: Site, host: Host, machine: Machine) -> None:
+    names = [name for peer in site.machines for name in (peer.name, f"{peer.name}.{site.domain}")]
+    wanted = [f"{peer.address}" for peer in site.machines for _ in range(2)]
+
+    said = host.check_output(f"hostname; for n in {' '.join(names)}; do getent ahostsv4 $n | head -1; done")
+
+    own, *found = said.splitlines()
+    assert own == machine.name
+    assert [line.split()[0] for line in found] == wanted
+
+
+def test_no_unit_has_failed(host: Host) -> None:
+    assert host.check_output("systemctl --failed --no-legend --plain") == ""
+
+
+def test_the_journal_is_kept_and_bounded(host: Host) -> None:
+    said = host.check_output(
+        "journalctl --boot --unit systemd-journald --output cat --no-pager | grep '^System Journal'"
+    )
+
+    assert said.splitlines()[-1].startswith("System Journal (/var/log/journal/")
+    assert "max 1G" in said.splitlines()[-1]
+
+
+def test_security_updates_come_alone_and_leave_the_services_that_a_deploy_upgrades(fleet: Fleet, site: Site) -> None:
+    debug = "unattended-upgrade --dry-run --debug 2>&1 | grep -i -e 'allowed origins are' -e 'blacklist'; true"
+    timers = "systemctl is-active apt-daily.timer apt-daily-upgrade.timer"
+
+    said = fleet.each(site.machines, lambda name: fleet.ask(name, f"{debug}; {timers}"))
+
+    for name, text in said.items():
+        assert text.splitlines()[-2:] == ["active", "active"], name
+        assert "label=Debian-Security" in text, name
+        for package in ("^postgresql", "^patroni$", "^etcd", "^haproxy$", "^keepalived$", "nvidia", "^linux-image"):
+            assert package in text, f"{name}: {package} would be upgraded unattended"

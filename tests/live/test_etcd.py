@@ -1,0 +1,46 @@
+"""etcd: every member healthy, closed to strangers, back after a crash."""
+
+from collections.abc import Callable
+
+import pytest
+
+from inventories.settings import Machine, Site
+from tests.live.waiting import until
+
+Run = Callable[[Machine | str, str], str]
+ASK = (
+    "ETCDCTL_API=3 etcdctl --endpoints https://{0}:2379 --cacert /etc/rag/pki/etcd-ca.crt "
+    "--cert /etc/rag/pki/{1}.crt --key /etc/rag/pki/{1}.key --command-timeout 5s {2}"
+)
+
+
+def test_every_member_is_healthy(site: Site, run: Run) -> None:
+    members = site.having("etcd")
+
+    listed = run(members[0], ASK.format(members[0].name, "etcd", "member list"))
+
+    assert sorted(line.split(", ")[2] for line in listed.splitlines()) == [peer.name for peer in members]
+    for peer in members:
+        assert run(peer, ASK.format(peer.name, "etcd", "endpoint health 2>&1")).count("is healthy") == 1
+
+
+def test_only_its_own_ca_s_certificates_open_it(site: Site, run: Run) -> None:
+    member = site.having("etcd")[0]
+    nobody = "curl -sS --max-time 5 --cacert /etc/rag/pki/etcd-ca.crt https://{0}:2379/version 2>&1; true"
+    stranger = "curl -sS --max-time 5 --cacert /etc/rag/pki/etcd-ca.crt {1} https://{0}:2379/version 2>&1; true"
+    other = "--cert /etc/rag/pki/postgresql.crt --key /etc/rag/pki/postgresql.key"
+
+    assert "etcdserver" not in run(member, nobody.format(member.name))
+    assert "etcdserver" not in run(member, stranger.format(member.name, other))
+    assert "etcdserver" in run(member, stranger.format(member.name, other.replace("postgresql", "etcd")))
+
+
+@pytest.mark.lab
+def test_a_killed_member_comes_back(site: Site, run: Run) -> None:
+    member = site.having("etcd")[-1]
+    before = run(member, "systemctl show -P MainPID etcd")
+
+    run(member, "systemctl kill -s KILL etcd")
+
+    until(lambda: run(member, ASK.format(member.name, "etcd", "endpoint health 2>&1")), "etcd's health")
+    assert run(member, "systemctl show -P MainPID etcd") != before
