@@ -17,7 +17,7 @@ define timed
 	if [ $$rc = 0 ]; then echo "    $(1): $$(( SECONDS - start )) s"; else echo "    $(1): failed after $$(( SECONDS - start )) s" >&2; fi; exit $$rc
 endef
 
-.PHONY: help setup demo test lint unit app-test live lab lab-down lab-list stand-in secrets deploy release locks FORCE
+.PHONY: help setup demo test lint unit app-test live lab lab-down lab-list stand-in secrets deploy docs release locks
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,13 +38,14 @@ lint: setup ## format, lint, types, workflow files
 unit: setup ## tests without a machine
 	$(call timed,unit tests,$(PYTHON) -m pytest -q tests/unit)
 
-app-test: setup build/venv/chroma/ready ## the program on a real PostgreSQL and a real Chroma
+app-test: setup build/venv/chroma/ready | /usr/lib/postgresql ## the program on a real PostgreSQL and a real Chroma
 	$(call timed,app tests,$(PYTHON) -m pytest -q tests/app)
 
 live: setup ## the fleet built anew, deployed, tested as its users meet it, and taken down
 	@$(MAKE) lab-down lab stand-in
 	@$(MAKE) secrets SITE=lab
 	$(call timed,live tests,$(PYTHON) -m pytest -v tests/live --site lab)
+	$(call timed,the lab's own tests,$(PYTHON) -m pytest -q tests/lab/test_lifecycle.py)
 	@[ -n "$(KEEP_LAB)" ] || $(MAKE) lab-down
 
 lab: setup ## eight Debian 13 machines on this computer
@@ -66,12 +67,23 @@ deploy: setup ## pyinfra inventories/SITE deploy.py
 	@test -f inventories/$(SITE) || { echo "SITE = $(SITE); a file inventories/$(SITE) is needed; ls inventories" >&2; exit 2; }
 	$(call timed,deploy $(SITE),.venv/bin/pyinfra -y inventories/$(SITE) deploy.py)
 
+docs: setup ## docs/settings.md anew from the settings
+	@.venv/bin/python -m inventories.describe > docs/settings.md
+
 release: setup ## the archives that a deploy pushes
 	$(call timed,release,.venv/bin/python -m tasks.release)
 
 setup: .venv/ready build/venv/dev/ready ## the controller's own tools, from the locks
 
-.venv/ready: requirements/controller.txt pyproject.toml | $(UV)
+# What a deploy calls on the controller besides Python.
+TOOLS := ssh zstd curl tar
+build/tools:
+	@mkdir -p build; for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
+	ldconfig -p | grep -q libgomp.so.1 || missing=1; \
+	if [ -n "$$missing" ]; then echo "--> openssh-client zstd curl libgomp1 from Debian"; \
+	apt-get -qq update && apt-get -qq -y --no-install-recommends install openssh-client zstd curl libgomp1 >/dev/null || exit 1; fi; touch $@
+
+.venv/ready: requirements/controller.txt pyproject.toml build/tools | $(UV)
 	$(call timed,controller's packages,$(call environment,.venv,requirements/controller.txt) && $(UV) pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable . && touch $@)
 
 build/venv/dev/ready: requirements/dev.txt pyproject.toml | $(UV)
@@ -88,10 +100,14 @@ $(UV):
 	@python3 -c 'import venv, ensurepip' 2>/dev/null || { apt-get -qq update && apt-get -qq -y install python3-venv >/dev/null; }
 	@python3 -m venv build/uv && build/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
+/usr/lib/postgresql:
+	@echo "--> Debian's PostgreSQL, for the app tests"
+	@apt-get -qq update && apt-get -qq -y --no-install-recommends install postgresql >/dev/null
+
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
 locks: | $(UV) ## every lock anew, from the newest packages that fit
 	$(COMPILE) --upgrade --python-version 3.11 pyproject.toml -o requirements/controller.txt
 	$(COMPILE) --upgrade --python-version 3.11 app/requirements.in -o requirements/app.txt
 	$(COMPILE) --upgrade --python-version 3.11 pyproject.toml app/requirements.in --group dev -c requirements/controller.txt -c requirements/app.txt -o requirements/dev.txt
 	$(COMPILE) --upgrade --python-version 3.11 --group chroma --override requirements/chroma-overrides.txt -o requirements/chroma.txt
-	$(COMPILE) --upgrade --no-deps --python-version 3.13 tests/lab/ollama/requirements.in -o requirements/lab-ollama.txt
+	$(COMPILE) --upgrade --no-deps --python-version 3.11 tests/lab/ollama/requirements.in -o requirements/lab-ollama.txt

@@ -17,13 +17,15 @@ DRAFT = "/etc/nftables.conf.new"
 SECONDS_TO_CONFIRM = 30
 
 # The machine itself goes back to the old rules unless it is told in time that the controller still gets in.
+# A timer's own accuracy is a minute, which would double the wait.
 TRY = f"""set -e
 nft --check --file {DRAFT}
 old=/run/rag-firewall.old
 printf 'table inet rag\\ndelete table inet rag\\n' > $old
 nft list table inet rag >> $old 2>/dev/null || true
 systemctl stop rag-firewall-undo.timer rag-firewall-undo.service 2>/dev/null || true
-systemd-run --quiet --unit=rag-firewall-undo --on-active={SECONDS_TO_CONFIRM} nft --file $old
+systemd-run --quiet --unit=rag-firewall-undo --on-active={SECONDS_TO_CONFIRM} \\
+    --timer-property=AccuracySec=1s nft --file $old
 nft --file {DRAFT}"""
 KEEP = f"systemctl stop rag-firewall-undo.timer && mv {DRAFT} {RULES} && systemctl enable --quiet nftables.service"
 

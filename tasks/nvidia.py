@@ -83,7 +83,7 @@ def held(packages: Iterable[str]) -> Commands:
 
     + packages: Debian's names
     """
-    found: set[str] = set(host.get_fact(Held))
+    found = host.get_fact(Held)
     free = sorted(set(packages) - found)
     if not free:
         host.noop("the driver is held")

@@ -42,7 +42,7 @@ def test_rules_that_lock_the_controller_out_undo_themselves(site: Site, run: Run
     # Given: rules without any opening, tried as the deploy tries them, by a controller that never confirms.
     machine = site.having("inference")[1]
     run(machine, f"sed 's/tcp dport 22 accept/tcp dport 2222 accept/' {RULES} > {DRAFT}")
-    run(machine, TRY.replace("\n", "; "))
+    run(machine, TRY)
     assert "dport 2222" in run(machine, "nft list table inet rag")
 
     # Then: the machine itself goes back.

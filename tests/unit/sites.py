@@ -1,4 +1,4 @@
-"""Four sites to try things on: prod, lab and solo as they are checked in, and one with what those leave at its default."""
+"""Four sites to try things on: prod, lab and solo as checked in, and one with what those leave at its default."""
 
 import json
 from collections.abc import Iterator
