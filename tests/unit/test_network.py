@@ -11,6 +11,7 @@ import pytest
 
 from inventories import network
 from inventories.settings import Site
+from tasks import firewall
 from tasks.wants import rendered
 
 
@@ -168,8 +169,6 @@ def test_the_kernel_takes_the_rules_of_every_machine_and_drops_the_rest(site: Si
 
 @needs_namespace
 def test_rules_that_are_not_confirmed_in_time_give_way_to_the_old_ones(edge: Site, tmp_path: Path) -> None:
-    from tasks import firewall  # noqa: PLC0415
-
     for name in ("systemctl", "systemd-run"):
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/asked\n')
         (tmp_path / name).chmod(0o755)
