@@ -1,88 +1,253 @@
-"""The operations' pure parts: what a machine answers, what is put where, how a check is waited for."""
+"""A deploy does what is missing and no more, finishes what an interrupted one began, and says what did not answer."""
 
-import base64
-import io
+import getpass
+import grp
 import os
-import subprocess
-import tarfile
+import time
 from pathlib import Path
 
-from tasks.facts import MachineState
-from tasks.operations import _start, put, waiting
+import pytest
+from pyinfra.api.exceptions import OperationError
+from pyinfra.context import ctx_host
+
+from tasks import operations
+from tasks.facts import Found
+from tasks.operations import ensure, put, waiting
 from tasks.wants import Check, Directory, File, Unit, User, Wants, credential
+from tests.unit.machines import Here
+
+ME = getpass.getuser()
+MINE = grp.getgrgid(os.getgid()).gr_name
 
 
-def ask(wants: Wants) -> object:
-    said = subprocess.run(["sh", "-c", MachineState().command(wants=wants)], capture_output=True, text=True, check=True)
-    return MachineState().process(said.stdout.splitlines())
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
+    monkeypatch.setattr(operations, "_broken", {})
+    return Here(tmp_path)
 
 
-def test_a_machine_tells_what_is_there_and_is_silent_about_the_rest(tmp_path: Path) -> None:
-    there = tmp_path / "a file with blanks"
-    there.write_bytes(b"hello")
-    there.chmod(0o640)
-    owner = f"{there.owner()} {there.group()}"
-    wants = Wants(
-        users=(User("root"), User("nobody-of-this-name")),
-        directories=(Directory(str(tmp_path)), Directory(str(tmp_path / "missing"))),
-        files=(File(str(there), b"hello"), File(str(tmp_path / "gone"), b"")),
-        check=Check("true"),
-    )
-
-    found = ask(wants)
-
-    digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    assert found.marks[str(there)] == f"{digest} 640 {owner}"  # type: ignore[attr-defined]
-    assert str(tmp_path / "gone") not in found.marks  # type: ignore[attr-defined]
-    assert str(tmp_path / "missing") not in found.marks  # type: ignore[attr-defined]
-    assert list(found.users) == ["root"]  # type: ignore[attr-defined]
-    assert found.answers  # type: ignore[attr-defined]
-    assert not ask(Wants(check=Check("false"))).answers  # type: ignore[attr-defined]
+def file(path: Path, content: str, mode: str = "640") -> File:
+    return File(str(path), content.encode(), mode, ME, MINE)
 
 
-def test_files_travel_with_rights_and_owners_on_standard_input_only() -> None:
-    (command,) = put([File("/etc/rag/x", b"content", "640", "root", "rag"), credential("token-key", "very secret")])
+def test_files_arrive_with_content_rights_and_the_time_of_arrival(here: Here, tmp_path: Path) -> None:
+    before = time.time()
+    files = [file(tmp_path / "etc/a b/one", "1\n", "600"), file(tmp_path / "two", "\0\xff", "755")]
 
-    text = command.connector_arguments["_stdin"]
-    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(str(text)))) as tar:
-        first, second = tar.getmembers()
-        assert (first.name, first.mode, first.uname, first.gname) == ("etc/rag/x", 0o640, "root", "rag")
-        assert (second.name, second.mode) == ("etc/credstore/token-key", 0o600)
-        assert tar.extractfile(second).read() == b"very secret"  # type: ignore[union-attr]
-    assert "very secret" not in str(command) + repr(command)
-    assert "very secret" not in repr(credential("token-key", "very secret"))
+    (command,) = put(files)
+    done = here.shell(command.get_raw_value(), command.connector_arguments["_stdin"])
 
-
-def commands(words: set[str], stale: list[File], **unit: object) -> list[str]:
-    wanted = Unit("x.service", reads=("/etc/x",), **unit)  # type: ignore[arg-type]
-    return [str(command) for command in _start(wanted, words, stale, None)]
-
-
-def test_a_unit_is_started_restarted_or_left_alone() -> None:
-    changed = [File("/etc/x", b"")]
-
-    assert commands({"active", "enabled"}, []) == []
-    assert [line.split(" ||")[0] for line in commands({"enabled"}, [])] == ["systemctl restart x.service"]
-    assert commands({"active", "enabled", "stale"}, [])[0].startswith("systemctl restart")
-    assert commands({"active", "enabled"}, changed)[0].startswith("systemctl restart")
-    assert commands({"active", "enabled"}, changed, reloads=True)[0].startswith("systemctl reload")
-    assert commands({"active"}, []) == ["systemctl enable --quiet x.service"]
-    assert commands({"active", "enabled"}, [File("/etc/other", b"")]) == []
+    assert done.returncode == 0, done.stderr
+    for wanted in files:
+        path = Path(wanted.path)
+        assert path.read_bytes() == wanted.content
+        assert f"{path.stat().st_mode & 0o7777:o} {path.owner()} {path.group()}" == f"{wanted.mode} {ME} {MINE}"
+        assert path.stat().st_mtime >= before - 1
+    # A folder that had to be made on the way can be entered by everybody, as Debian's can.
+    assert (tmp_path / "etc/a b").stat().st_mode & 0o777 == 0o755
 
 
-def test_a_check_is_waited_for_and_says_what_did_not_answer(tmp_path: Path) -> None:
-    flag = tmp_path / "flag"
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    (tmp_path / "journalctl").write_text("#!/bin/sh\n")
-    (tmp_path / "journalctl").chmod(0o755)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_file_belongs_to_its_owner_by_name(here: Here, tmp_path: Path) -> None:
+    (command,) = put([File(str(tmp_path / "given"), b"", "600", "nobody", "nogroup")])
 
-    late = subprocess.Popen(["sh", "-c", waiting(Check(f"test -e {flag}", seconds=20))], env=environment)
-    flag.touch()
-    never = subprocess.run(
-        ["sh", "-c", waiting(Check("false", seconds=1), (Unit("x.service"),))],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    here.shell(command.get_raw_value(), command.connector_arguments["_stdin"])
 
-    assert late.wait(20) == 0
-    assert never.returncode == 1
-    assert "no answer in 1 s: false; read: journalctl -u x.service -n 50" in never.stderr
+    assert (tmp_path / "given").owner() == "nobody"
+    assert (tmp_path / "given").group() == "nogroup"
+
+
+def test_no_secret_shows_where_a_command_or_a_wish_is_printed() -> None:
+    secret = credential("password", "correct-horse")
+
+    (command,) = put([secret])
+    shown = f"{command} {command!r} {command.get_raw_value()} {secret!r} {Wants(files=(secret,))!r}"
+
+    assert "correct-horse" not in shown
+    assert "Y29ycmVjdC1ob3JzZ" not in shown
+    assert (secret.mode, secret.owner) == ("600", "root")
+
+
+def service(folder: Path, content: str = "1", **unit: bool) -> dict[str, object]:
+    return {
+        "directories": [Directory(str(folder / "state"), "750", ME, MINE)],
+        "files": [file(folder / "config", content)],
+        "absent": [str(folder / "old")],
+        "units": [Unit("a.service", (str(folder / "config"),), **unit)],
+        "check": Check(f"test -e {folder}/config", seconds=5),
+    }
+
+
+def test_the_first_run_makes_everything_and_the_second_does_nothing(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+
+    first = here.deploy(ensure, **service(tmp_path))
+
+    assert (tmp_path / "config").read_text() == "1"
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o750
+    assert not (tmp_path / "old").exists()
+    assert here.asked() == ["enable a.service", "restart a.service"]
+    assert first
+    assert here.deploy(ensure, **service(tmp_path)) == []
+    assert here.asked() == []
+
+
+def test_a_changed_file_restarts_its_unit_once(here: Here, tmp_path: Path) -> None:
+    here.deploy(ensure, **service(tmp_path))
+    here.asked()
+
+    here.deploy(ensure, **service(tmp_path, "2"))
+
+    assert here.asked() == ["restart a.service"]
+    assert here.deploy(ensure, **service(tmp_path, "2")) == []
+
+
+def test_a_unit_that_reloads_is_not_restarted(here: Here, tmp_path: Path) -> None:
+    here.deploy(ensure, **service(tmp_path, reloads=True))
+    here.asked()
+
+    here.deploy(ensure, **service(tmp_path, "2", reloads=True))
+
+    assert here.asked() == ["reload a.service"]
+
+
+def test_somebodys_own_change_on_the_machine_is_undone(here: Here, tmp_path: Path) -> None:
+    here.deploy(ensure, **service(tmp_path))
+    here.asked()
+
+    (tmp_path / "config").chmod(0o666)
+    (tmp_path / "state").rmdir()
+    here.deploy(ensure, **service(tmp_path))
+
+    assert (tmp_path / "config").stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "state").is_dir()
+    assert here.asked() == ["restart a.service"]
+
+
+def test_a_deploy_killed_between_file_and_restart_is_finished_by_the_next(here: Here, tmp_path: Path) -> None:
+    here.deploy(ensure, **service(tmp_path))
+    here.asked()
+
+    here.deploy(ensure, stop_before="systemctl restart", **service(tmp_path, "2"))
+    assert (tmp_path / "config").read_text() == "2"
+    assert here.asked() == []
+
+    here.deploy(ensure, **service(tmp_path, "2"))
+    assert here.asked() == ["restart a.service"]
+
+
+def test_a_new_unit_file_is_read_before_its_unit_starts(here: Here, tmp_path: Path) -> None:
+    unit = tmp_path / "systemd" / "system" / "a.service"
+
+    here.deploy(ensure, files=[file(unit, "[Service]")], units=[Unit("a.service", (str(unit),))])
+
+    assert here.asked() == ["daemon-reload", "enable a.service", "restart a.service"]
+
+
+def test_a_service_that_runs_and_does_not_answer_fails_the_deploy(here: Here, tmp_path: Path) -> None:
+    here.deploy(ensure, **service(tmp_path))
+    mute = service(tmp_path) | {"check": Check("test 1 = 2", seconds=0)}
+
+    with pytest.raises(AssertionError, match=r"no answer in 0 s: test 1 = 2; read: journalctl -u a\.service -n 50"):
+        here.deploy(ensure, **mute)
+
+
+def test_a_unit_that_does_not_start_shows_its_journal(here: Here, tmp_path: Path) -> None:
+    here.put("a.service", breaks="yes")
+
+    with pytest.raises(AssertionError, match=r"journal of --no-pager -u a\.service -n 15"):
+        here.deploy(ensure, **service(tmp_path))
+
+
+def test_a_restart_that_breaks_one_machine_spares_the_next(here: Here, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first, second = Here(tmp_path / "first"), Here(tmp_path / "second")
+    for machine in (first, second):
+        machine.deploy(ensure, **service(machine.folder, in_turn=True))
+        machine.asked()
+    first.put("a.service", breaks="yes")
+
+    with pytest.raises(OperationError, match=r"a\.service on here: a\.service breaks"):
+        first.deploy(ensure, **service(first.folder, "2", in_turn=True))
+    with pytest.raises(OperationError, match=r"a\.service = not restarted; it did not come back on here; mend that"):
+        second.deploy(ensure, **service(second.folder, "2", in_turn=True))
+
+    assert second.asked() == []
+
+
+def test_a_machine_that_comes_back_gives_the_turn_to_the_next(here: Here, tmp_path: Path) -> None:
+    here.deploy(ensure, **service(tmp_path, in_turn=True))
+    here.asked()
+
+    here.deploy(ensure, **service(tmp_path, "2", in_turn=True))
+
+    assert here.asked() == ["restart a.service"]
+    assert operations._broken == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "stale", "unit", "commands"),
+    [
+        (set(), False, Unit("a.service"), ["systemctl enable --quiet a.service", "systemctl restart a.service"]),
+        ({"enabled"}, False, Unit("a.service"), ["systemctl restart a.service"]),
+        ({"enabled"}, True, Unit("a.service", ("/etc/a",), reloads=True), ["systemctl restart a.service"]),
+        ({"active"}, False, Unit("a.service"), ["systemctl enable --quiet a.service"]),
+        ({"active", "enabled"}, False, Unit("a.service"), []),
+        ({"active", "enabled"}, True, Unit("a.service", ("/etc/b",)), []),
+        ({"active", "enabled"}, True, Unit("a.service", ("/etc/a",)), ["systemctl restart a.service"]),
+        ({"active", "enabled"}, True, Unit("a.service", ("/etc/a",), reloads=True), ["systemctl reload a.service"]),
+        ({"active", "enabled", "stale"}, False, Unit("a.service"), ["systemctl restart a.service"]),
+    ],
+)
+def test_a_unit_gets_what_it_lacks(words: set[str], stale: bool, unit: Unit, commands: list[str]) -> None:
+    changed = [File("/etc/a", b"")] if stale else []
+
+    made = [str(command).partition(" || ")[0] for command in operations._start(unit, words, changed, None)]
+
+    assert made == commands
+
+
+def test_an_account_is_made_without_password_and_gets_only_the_groups_that_it_lacks() -> None:
+    wants = Wants(users=(User("rag"), User("ollama", "/var/lib/ollama", groups=("render", "video"))))
+
+    new = [str(command) for command in operations._lacking_users(wants, Found())]
+    there = Found(users={"rag": {"rag"}, "ollama": {"ollama", "video"}})
+    known = [str(command) for command in operations._lacking_users(wants, there)]
+
+    assert new == [
+        "useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin rag",
+        "useradd --system --user-group --home-dir /var/lib/ollama --create-home --shell /usr/sbin/nologin ollama",
+        "usermod --append --groups render,video ollama",
+    ]
+    assert known == ["usermod --append --groups render ollama"]
+
+
+def test_waiting_ends_well_as_soon_as_the_check_does(here: Here, tmp_path: Path) -> None:
+    mark = tmp_path / "up"
+    started = time.monotonic()
+
+    done = here.shell(f"( sleep 0.5; touch {mark} ) & " + waiting(Check(f"test -e {mark}", seconds=20)))
+
+    assert done.returncode == 0
+    assert 0.4 < time.monotonic() - started < 10
+    assert done.stderr == ""
+
+
+def test_waiting_ends_with_what_did_not_answer_and_where_to_read_on(here: Here) -> None:
+    started = time.monotonic()
+
+    done = here.shell(waiting(Check("echo it is broken; false", seconds=1), (Unit("a.service"), Unit("b.service"))))
+
+    assert done.returncode == 1
+    assert time.monotonic() - started < 10
+    assert done.stderr.splitlines() == [
+        "it is broken",
+        "no answer in 1 s: echo it is broken; false; read: journalctl -u a.service -u b.service -n 50",
+        "journal of --no-pager -u a.service -u b.service -n 15",
+    ]
+
+
+def test_every_barrier_changes_nothing(here: Here) -> None:
+    with ctx_host.use(here):
+        assert [*operations.barrier._inner()] == []
