@@ -61,7 +61,7 @@ def app(site: Site, machine: Machine) -> None:
             Unit("rag-worker.service", reads=_read_by("rag-worker", reads)),
             Unit("rag-index.service", reads=_read_by("rag-index", reads)),
         ],
-        check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/live", seconds=60),
+        check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/ready", seconds=120),
     )
 
 

@@ -94,13 +94,13 @@ def _support(
     """The best sentence of a passage that says this; passages the model named itself win a tie."""
     said = {stem(word) for word in content_words(sentence)}
     numbers = {word for word in said if any(character.isdigit() for character in word)}
-    # An answer that only repeats the question says nothing.
     new = said - asked
-    if not new:
-        return None
     best: tuple[tuple[float, bool, int], _Support] | None = None
     for passage in relevant:
         for quote in _quotes(passage):
+            # Words of the question alone say nothing, unless they are the passage's own: its section tells the rest.
+            if not new and sentence.rstrip(" .") not in quote:
+                continue
             present = vocabulary((quote,))
             context = vocabulary((quote, passage.section, passage.title))
             share = len(said & context) / len(said)

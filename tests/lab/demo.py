@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import httpx
 from inventories.secrets import file_of, key_file_of, secrets_of
 from inventories.settings import Site
 from tests.lab import fleet
+from tests.lab.fleet import wait_until
 from tests.lab.host import LabError
 from tests.lab.sites import load_site
 
@@ -76,6 +78,7 @@ def client(site: Site) -> httpx.Client:
     secrets = secrets_of(site.name)
     trust = ssl.create_default_context(cadata=secrets["authority-certificate"].get_secret_value())
     http = httpx.Client(base_url=f"https://{site.entry}", verify=trust, timeout=120, trust_env=False)
+    wait_until(lambda: entry_is_ready(http), 60, "the entry has an app host that is ready")
     answer = http.post(
         "/api/token",
         json={"username": site.application.admin_user, "password": secrets["admin-password"].get_secret_value()},
@@ -83,6 +86,14 @@ def client(site: Site) -> httpx.Client:
     answer.raise_for_status()
     http.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
     return http
+
+
+def entry_is_ready(http: httpx.Client) -> bool:
+    """Some app host takes requests from the balancers; they notice within a second or two."""
+    try:
+        return http.get("/health/ready").status_code == HTTPStatus.OK
+    except httpx.TransportError:
+        return False
 
 
 def upload(http: httpx.Client, pages: list[Path]) -> None:

@@ -17,6 +17,7 @@ import testinfra
 from testinfra.host import Host
 
 from inventories.settings import Machine, Site
+from tests.lab.demo import entry_is_ready
 from tests.lab.fleet import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -79,6 +80,7 @@ class Fleet:
     def signed_in(self, seconds: float = 90) -> httpx.Client:
         """The first administrator's session."""
         client = self.client(seconds=seconds)
+        wait_until(lambda: entry_is_ready(client), 60, "the entry has an app host that is ready")
         answer = client.post(
             "/api/token",
             json={"username": self.site.application.admin_user, "password": self.site.secret("admin-password")},

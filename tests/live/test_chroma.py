@@ -26,6 +26,7 @@ def test_a_deleted_index_refills_from_postgresql(site: Site, run: Run, platform:
         for machine in site.having("app"):
             run(machine, "systemctl stop rag-chroma; rm -rf /var/lib/rag-chroma/* ; systemctl start rag-chroma")
         until(lambda: ready_everywhere(site, run), "every app host ready again", 180)
+        until(lambda: platform.get("/health/ready").status_code == 200, "the balancers have seen it")
 
         found = platform.get("/api/search", params={"collection": name, "q": "Where is the spare key?"}).json()
 
