@@ -1,4 +1,4 @@
-"""node_exporter: a machine's figures for the monitoring host's certificate, and for nobody without one or with another."""
+"""node_exporter: a machine's figures, for the monitoring host's certificate alone."""
 
 from collections.abc import Callable
 
