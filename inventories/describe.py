@@ -1,64 +1,72 @@
 """The settings reference, from the settings themselves: `make docs` writes docs/settings.md."""
 
-from annotated_types import Ge, Le, MinLen
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from typing import Any
 
-from inventories import settings
+from inventories.settings import Site
 
-GROUPS: tuple[type[BaseModel], ...] = (
-    settings.Site,
-    settings.Machine,
-    settings.Vip,
-    settings.Ssh,
-    settings.Packages,
-    settings.Etcd,
-    settings.Database,
-    settings.Inference,
-    settings.Model,
-    settings.Application,
-)
+SECTIONS = ("Machine", "Vip", "Ssh", "Packages", "Etcd", "Database", "Inference", "Model", "Application")
+HEAD = """\
+# Settings
+
+Written by `make docs` from inventories/settings.py. A site is a file in inventories/; every value is checked before the
+first connection, and what does not fit is refused in one line.
+"""
+KINDS = {
+    "ipv4": "IPv4Address",
+    "ipv4network": "IPv4Network",
+    "ipv6network": "IPv6Network",
+    "path": "Path",
+    "password": "secret",
+    "string": "text",
+    "integer": "number",
+    "boolean": "True or False",
+    "null": "None",
+    "object": "names and values",
+}
+TABLE = "| setting | type | default | limits | reason |\n|---|---|---|---|---|\n"
 
 
 def reference() -> str:
     """All settings as Markdown tables: name, type, default, limits, reason."""
-    head = (
-        "# Settings\n\nWritten by `make docs` from inventories/settings.py. A site is a file in inventories/; "
-        "every value is checked before the first connection.\n"
-    )
-    return head + "".join(_table(group) for group in GROUPS)
+    schema = Site.model_json_schema()
+    return HEAD + "".join(_section(name, schema["$defs"].get(name, schema)) for name in ("Site", *SECTIONS))
 
 
-def _table(group: type[BaseModel]) -> str:
-    rows = "".join(_row(name, field) for name, field in group.model_fields.items())
-    title = (group.__doc__ or "").strip().splitlines()[0]
-    head = "| setting | type | default | limits | reason |\n|---|---|---|---|---|\n"
-    return f"\n## {group.__name__}\n\n{title}\n\n{head}{rows}"
+def _section(name: str, described: dict[str, Any]) -> str:
+    rows = "".join(_row(setting, field) for setting, field in described["properties"].items())
+    return f"\n## {name}\n\n{described['description']}\n\n{TABLE}{rows}"
 
 
-def _row(name: str, field: FieldInfo) -> str:
-    kind = getattr(field.annotation, "__name__", str(field.annotation)) if field.annotation else ""
-    kind = str(field.annotation) if "[" in str(field.annotation) else kind
-    for long in ("inventories.settings.", "ipaddress.", "typing.", "pathlib."):
-        kind = kind.replace(long, "")
-    default = "needed" if field.is_required() else f"`{field.default}`"
-    if isinstance(field.default, BaseModel):
-        default = "its own"
-    return f"| {name} | {kind.replace('|', 'or')} | {default} | {_limits(field)} | {field.description} |\n"
+def _row(name: str, field: dict[str, Any]) -> str:
+    cells = (name, _kind(field), _default(field), _limits(field), field["description"])
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
-def _limits(field: FieldInfo) -> str:
-    said = []
-    for limit in field.metadata:
-        if isinstance(limit, Ge):
-            said.append(f"≥ {limit.ge}")
-        elif isinstance(limit, Le):
-            said.append(f"≤ {limit.le}")
-        elif isinstance(limit, MinLen):
-            said.append(f"at least {limit.min_length}")
-        elif pattern := getattr(limit, "pattern", None):
-            said.append(f"`{pattern}`".replace("|", "\\|"))
-    return ", ".join(said)
+def _kind(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return str(field["$ref"]).rpartition("/")[2]
+    if "anyOf" in field:
+        return " or ".join(map(_kind, field["anyOf"]))
+    if "enum" in field:
+        return ", ".join(f'`"{value}"`' for value in field["enum"])
+    if field["type"] == "array":
+        return f"{'set' if field.get('uniqueItems') else 'tuple'} of {_kind(field['items'])}"
+    return KINDS[field.get("format", field["type"])]
+
+
+def _default(field: dict[str, Any]) -> str:
+    if "default" not in field:
+        return "needed"
+    if "$ref" in field:
+        named = field["default"].get("name")
+        return f"`{named}`" if named else "its own defaults"
+    return f"`{field['default']}`" if field["default"] not in ("", [], {}) else "none"
+
+
+def _limits(field: dict[str, Any]) -> str:
+    said = {"minimum": "≥ {}", "maximum": "≤ {}", "minItems": "at least {}", "pattern": "`{}`"}
+    parts = [field, *field.get("anyOf", ())]
+    return ", ".join(text.format(part[limit]) for part in parts for limit, text in said.items() if limit in part)
 
 
 if __name__ == "__main__":

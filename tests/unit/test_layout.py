@@ -1,88 +1,190 @@
-"""The tree is the architecture: who imports whom, which file belongs to which, what locks may hold."""
+"""The tree is the architecture: who imports whom, one service one file, locks without an address."""
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-SHARED = {"apt", "archives", "facts", "login", "operations", "release", "wants"}
-SERVICES = sorted(path.stem for path in Path("tasks").glob("*.py") if path.stem not in {*SHARED, "__init__"})
+from tests.unit.sites import ROOT
+
+TASKS = sorted((ROOT / "tasks").glob("[a-z]*.py"))
+INVENTORIES = sorted((ROOT / "inventories").glob("[a-z]*.py"))
+APP = sorted((ROOT / "app").rglob("*.py"))
+
+# What several services are made of; everything else in tasks/ is one service, or the machinery of one.
+SHARED = {
+    "tasks.apt",
+    "tasks.archives",
+    "tasks.facts",
+    "tasks.login",
+    "tasks.operations",
+    "tasks.release",
+    "tasks.wants",
+}
+PURE = {"pydantic", "pyinfra.api.exceptions"}
+MAY_IMPORT = {
+    "inventories/settings.py": PURE,
+    "inventories/network.py": PURE | {"inventories.settings"},
+    "inventories/certificates.py": PURE | {"inventories.settings"},
+    "inventories/secrets.py": PURE | {"inventories.settings", "cryptography", "pyrage"},
+    "inventories/lab_state.py": PURE | {"inventories.settings"},
+    "inventories/describe.py": PURE | {"inventories.settings"},
+    # How pyinfra reaches a machine is a part of pyinfra's, not of the site's.
+    "inventories/connection.py": {"pyinfra", "paramiko", "typing_extensions"},
+}
 
 
-def imports(path: Path) -> set[str]:
-    names: set[str] = set()
+def imported(path: Path) -> set[str]:
+    """Every module that the file imports, whole names."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return names
+            # `from inventories import network` names a module of the package.
+            packages = {"inventories", "tasks", "app"}
+            found |= (
+                {f"{node.module}.{alias.name}" for alias in node.names} if node.module in packages else {node.module}
+            )
+    return found
 
 
-def roots(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in imports(path)} & {
-        "app",
-        "deploy",
-        "inventories",
-        "tasks",
-        "tests",
-        "pyinfra",
+def outside(path: Path, *allowed: str) -> set[str]:
+    """What the file imports beyond the standard library and the allowed packages."""
+    return {
+        name
+        for name in imported(path)
+        if name.partition(".")[0] not in sys.stdlib_module_names
+        and not any(name == ok or name.startswith(f"{ok}.") for ok in allowed)
     }
 
 
-def test_imports_go_down_only() -> None:
-    for folder, allowed in {
-        "app": {"app"},
-        "inventories": {"inventories", "pyinfra"},
-        "tasks": {"inventories", "tasks", "pyinfra"},
-    }.items():
-        for path in Path(folder).rglob("*.py"):
-            assert roots(path) <= allowed, path
-    assert "pyinfra.operations" not in imports(Path("deploy.py"))
+@pytest.mark.parametrize("path", INVENTORIES, ids=lambda path: path.name)
+def test_what_a_site_wants_knows_nothing_of_how_it_is_done(path: Path) -> None:
+    name = path.relative_to(ROOT).as_posix()
+    assert name in MAY_IMPORT, f"{name} is new: say here what it may import"
+
+    assert not outside(path, *MAY_IMPORT[name])
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_no_task_imports_another_service_s_task(service: str) -> None:
-    taken = {name.split(".")[1] for name in imports(Path(f"tasks/{service}.py")) if name.startswith("tasks.")}
+@pytest.mark.parametrize("name", ["prod", "lab", "solo"])
+def test_a_site_file_is_data(name: str) -> None:
+    path = ROOT / "inventories" / name
 
-    assert taken <= SHARED
-
-
-@pytest.mark.parametrize("service", SERVICES)
-def test_deploy_py_calls_every_service(service: str) -> None:
-    assert re.search(rf"^\s*{service}\(", Path("deploy.py").read_text(), re.MULTILINE)
+    assert not outside(path, "inventories", "pyinfra")
+    decisions = (ast.If, ast.For, ast.While, ast.FunctionDef, ast.ClassDef, ast.ListComp, ast.IfExp)
+    assert not [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, decisions)]
 
 
-@pytest.mark.parametrize("template", sorted(path for path in Path("templates").rglob("*") if path.is_file()))
-def test_a_template_says_who_wrote_it_and_has_no_defaults(template: Path) -> None:
-    text = template.read_text()
-    if template.name != "hardening.conf":
-        named = re.search(r"Written by (tasks/\w+\.py)", "\n".join(text.splitlines()[:2]))
-        assert named, template
-        assert Path(named[1]).is_file(), template
-    assert "default(" not in text
+@pytest.mark.parametrize("path", TASKS, ids=lambda path: path.name)
+def test_no_service_asks_another_service(path: Path) -> None:
+    own = {name for name in imported(path) if name.startswith("tasks.")}
+
+    assert own <= SHARED
+    assert not outside(path, "tasks", "inventories", "pyinfra", "cryptography", "gevent", "jinja2")
 
 
-@pytest.mark.parametrize("lock", sorted(Path("requirements").glob("*.txt")))
-def test_locks_hold_hashes_and_no_addresses(lock: Path) -> None:
-    text = lock.read_text()
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_services_share_is_no_service(name: str) -> None:
+    path = ROOT / f"{name.replace('.', '/')}.py"
 
-    assert "://" not in text
-    if "overrides" not in lock.name:
-        pins = re.findall(r"^[a-z0-9].*==.*$", text, re.MULTILINE)
-        assert pins
-        assert len(re.findall(r"^[a-z0-9].*==.*\\$", text, re.MULTILINE)) == len(pins)
-    assert not Path("uv.lock").exists()
+    assert path.is_file()
+    assert not deploys(path)
 
 
-def test_the_settings_reference_is_what_the_settings_are() -> None:
-    from inventories.describe import reference  # noqa: PLC0415 - reads best beside its only use
+def test_the_program_and_the_deploy_share_nothing_but_files() -> None:
+    wrong = {
+        path.name: names
+        for path in APP
+        if (names := {name for name in imported(path) if name.partition(".")[0] in {"inventories", "tasks", "pyinfra"}})
+    }
 
-    assert Path("docs/settings.md").read_text() == reference(), "make docs"
+    assert wrong == {}
 
 
-def test_the_readme_s_verbs_exist() -> None:
-    verbs = set(re.findall(r"^([a-z-]+):", Path("Makefile").read_text(), re.MULTILINE))
-    for text in Path("README.md").read_text(), Path("docs/operations.md").read_text(), Path("docs/lab.md").read_text():
-        assert set(re.findall(r"`make ([a-z-]+)", text)) <= verbs
+def test_the_table_of_contents_only_calls_tasks() -> None:
+    path = ROOT / "deploy.py"
+
+    assert not outside(path, "pyinfra", "tasks", "inventories.settings")
+    assert "pyinfra.operations" not in path.read_text()
+    nodes = (ast.Expr, ast.If, ast.Import, ast.ImportFrom, ast.AnnAssign)
+    assert not [node for node in ast.parse(path.read_text()).body if not isinstance(node, nodes)]
+
+
+def deploys(path: Path) -> list[str]:
+    """Names of the file's @deploy functions."""
+    return [
+        node.name
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef)
+        and any(isinstance(mark, ast.Call) and getattr(mark.func, "id", "") == "deploy" for mark in node.decorator_list)
+    ]
+
+
+def test_every_service_has_one_function_of_its_files_name_and_deploy_calls_it() -> None:
+    called = {
+        node.func.id
+        for node in ast.walk(ast.parse((ROOT / "deploy.py").read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    services = {path.stem: deploys(path) for path in TASKS if f"tasks.{path.stem}" not in SHARED}
+
+    assert {name: found for name, found in services.items() if found != [name]} == {}
+    assert set(services) <= called
+
+
+def test_a_service_uses_the_templates_of_its_own_folder() -> None:
+    folders = {path.name for path in (ROOT / "templates").iterdir() if path.is_dir()}
+    used = {
+        path.stem: set(re.findall(r'(?:rendered|verbatim)\(\s*f?"([^/"]+)/', path.read_text()))
+        for path in TASKS
+        if path.stem != "wants"
+    }
+
+    # The package reads it while it is being installed, so before its service's own task.
+    assert {name: found for name, found in used.items() if not found <= {name}} == {
+        "packages": {"database", "packages"}
+    }
+    assert folders == {name for name, found in used.items() if found}
+
+
+def test_there_is_one_kind_of_lock() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+
+    assert not {"uv.lock", "poetry.lock", "Pipfile.lock"} & {Path(name).name for name in tracked}
+
+
+LOCKS = sorted(path for path in (ROOT / "requirements").glob("*.txt") if "overrides" not in path.name)
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
+def test_a_lock_pins_every_package_by_hash_and_names_no_index(path: Path) -> None:
+    text = path.read_text()
+    entries = re.split(r"\n(?=\S)", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", ""))
+
+    assert len(entries) >= 3
+    assert not [entry for entry in entries if not re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+", entry)]
+    assert not [entry for entry in entries if "--hash=sha256:" not in entry]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "requirements").iterdir()), ids=lambda path: path.name)
+def test_no_list_of_packages_names_an_index(path: Path) -> None:
+    assert not re.search(r"index-url|find-links|trusted-host|://", path.read_text())
+
+
+@pytest.mark.parametrize("path", [*TASKS, *INVENTORIES], ids=lambda path: path.name)
+def test_every_module_and_every_public_function_says_what_it_promises(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+
+    silent = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert ast.get_docstring(tree)
+    assert silent == []
