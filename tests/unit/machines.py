@@ -26,6 +26,8 @@ for unit in $units; do
             [ $first ] || echo
             first=
             for name in $(echo "$wanted" | tr , ' '); do
+                # A timer has no main process, and systemd leaves the line out.
+                [ "$name" = ExecMainStartTimestamp ] && [ ! -e "$unit.$name" ] && continue
                 value=$(cat "$unit.$name" 2>/dev/null)
                 [ "$name" = Id ] && value=$unit
                 echo "$name=$value"

@@ -128,15 +128,17 @@ def test_a_units_state_is_told_in_words(here: Here, properties: dict[str, str], 
 
 def test_no_unit_takes_on_the_state_of_the_one_before(here: Here, tmp_path: Path) -> None:
     (tmp_path / "config").write_text("new")
-    here.put("a.service", **STARTED, NeedDaemon="yes", ExecMainStartTimestamp="Thu 2026-01-01 00:00:00.000000 UTC")
-    here.put("c.service", **STARTED, ExecMainStartTimestamp="")
+    here.put("a.service", **STARTED, ExecMainStartTimestamp="Thu 2026-01-01 00:00:00.000000 UTC")
+    here.put("c.timer", **STARTED)
 
-    found = ask(here, units=tuple(Unit(f"{name}.service", (str(tmp_path / "config"),)) for name in "abc"))
+    found = ask(
+        here, units=tuple(Unit(name, (str(tmp_path / "config"),)) for name in ("a.service", "b.service", "c.timer"))
+    )
 
     assert found.units == {
         "a.service": {"active", "enabled", "stale"},
         "b.service": set(),
-        "c.service": {"active", "enabled"},
+        "c.timer": {"active", "enabled"},
     }
 
 

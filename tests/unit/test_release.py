@@ -135,5 +135,9 @@ def test_packages_are_told_installed_only_when_dpkg_says_so(tmp_path: Path) -> N
     status.write_text("Package: b\nStatus: install ok half-configured\n")
     assert found() == set()
     status.write_text("")
+    (tmp_path / "dpkg/updates/0001").touch()
+    assert found() == set()
+    (tmp_path / "dpkg/updates/0001").unlink()
+    assert found() == {"a"}
     (tmp_path / "guard").touch()
     assert found() == set()
