@@ -68,7 +68,7 @@ deploy: setup ## pyinfra inventories/SITE deploy.py
 	$(call timed,deploy $(SITE),.venv/bin/pyinfra -y inventories/$(SITE) deploy.py)
 
 docs: setup ## docs/settings.md anew from the settings
-	@.venv/bin/python -m inventories.describe > docs/settings.md
+	@.venv/bin/python -m inventories.describe > build/settings.md && mv build/settings.md docs/settings.md
 
 release: setup ## the archives that a deploy pushes
 	$(call timed,release,.venv/bin/python -m tasks.release)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets as random
 import sys
 from collections.abc import Callable
@@ -175,7 +176,7 @@ def main(arguments: list[str]) -> int:
         print("site = (nothing); the name of a file in inventories/ is needed; make secrets SITE=prod", file=sys.stderr)
         return 2
     site = arguments[0]
-    if not (Path(__file__).parent / site).is_file():
+    if not re.fullmatch("[a-z][a-z0-9-]{0,30}", site) or not (Path(__file__).parent / site).is_file():
         print(f"site = {site}; a file inventories/{site} is needed; ls inventories", file=sys.stderr)
         return 2
     try:

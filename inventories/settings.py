@@ -44,7 +44,10 @@ def _one_line(model: str, refused: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{setting} = {problem['input']!r}; no setting has this name; see docs/settings.md"
     need = problem["msg"].removeprefix("Value error, ")
-    shown = "" if problem["type"] == "value_error" else f" = {problem['input']!r}"
+    if problem["type"] == "value_error":
+        # Said by a group's own rule, which names the setting itself.
+        return f"{setting}.{need}; see docs/settings.md"
+    shown = f" = {problem['input']!r}"
     return f"{setting}{shown}; {need[0].lower()}{need[1:]}; see docs/settings.md"
 
 
@@ -78,12 +81,24 @@ class Packages(Frozen):
     security_mirror: str = Field(default="", description="Debian security mirror's address; goes with mirror")
     ntp_servers: tuple[str, ...] = Field(default=(), description="time servers; none: Debian's pool")
 
+    @model_validator(mode="after")
+    def _mirrors_go_together(self) -> Self:
+        if bool(self.mirror) != bool(self.security_mirror):
+            raise ValueError(f"security_mirror = {self.security_mirror!r}; mirror and security_mirror go together")
+        return self
+
 
 class Etcd(Frozen):
     """The store that elects the PostgreSQL primary."""
 
     heartbeat_ms: int = Field(default=100, ge=50, le=1000, description="raise to the round trip between the machines")
     election_ms: int = Field(default=1000, ge=500, le=50000, description="ten heartbeats, as etcd's tuning page asks")
+
+    @model_validator(mode="after")
+    def _election_outlasts_heartbeats(self) -> Self:
+        if self.election_ms < 5 * self.heartbeat_ms:
+            raise ValueError(f"election_ms = {self.election_ms}; at least 5 * heartbeat_ms is needed")
+        return self
 
 
 class Database(Frozen):

@@ -13,9 +13,12 @@ GUARD = "/usr/sbin/policy-rc.d"
 # --no-install-recommends: what is needed is named.
 INSTALL = f"""set -e
 export DEBIAN_FRONTEND=noninteractive
+# A machine may have a policy of its own, which then stays and rules.
+test -e {GUARD} && ! grep -q tasks/apt.py {GUARD} || {{
 trap 'rm -f {GUARD}' EXIT
-printf '#!/bin/sh\\n# Written by tasks/packages.py for the time of one APT run.\\nexit 101\\n' > {GUARD}
+printf '#!/bin/sh\\n# Written by tasks/apt.py for the time of one APT run.\\nexit 101\\n' > {GUARD}
 chmod 755 {GUARD}
+}}
 dpkg --configure -a
 apt-get -qq update
 apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold install """
@@ -32,7 +35,7 @@ class Installed(FactBase[set[str]]):
     def command(self, packages: list[str]) -> str:
         """One dpkg query."""
         return (
-            f"test -e {GUARD} || ls /var/lib/dpkg/updates | grep -q . || "
+            f"grep -qs tasks/apt.py {GUARD} || ls /var/lib/dpkg/updates | grep -q . || "
             "grep -qE '^Status: .* (half-|unpacked|triggers-)' /var/lib/dpkg/status || "
             f"dpkg-query -W -f '${{Package}} ${{db:Status-Status}}\\n' {quoted(packages)} 2>/dev/null || true"
         )

@@ -77,6 +77,12 @@ def non_free_enabled() -> Commands:
 
 
 @operation()
+def driver_installed() -> Commands:
+    """The driver and the headers that DKMS builds its module with, which takes minutes."""
+    yield from installed._inner(packages=[*host.get_fact(Headers), *DRIVER])
+
+
+@operation()
 def held(packages: Iterable[str]) -> Commands:
     """
     Keep every upgrade away from these packages: a new driver's tools refuse the module that still runs.
@@ -95,10 +101,7 @@ def held(packages: Iterable[str]) -> Commands:
 def nvidia() -> None:
     """Sources, headers, driver, daemon; the preflight has already refused a machine without the device."""
     non_free_enabled(name="See Debian's non-free packages")
-    headers = host.get_fact(Headers)
-
-    # DKMS builds the module here, which takes minutes.
-    installed(name="Install the driver", packages=[*headers, *DRIVER])
+    driver_installed(name="Install the driver")
     held(name="Hold the driver", packages=DRIVER)
 
     ensure(
