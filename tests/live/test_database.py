@@ -2,20 +2,50 @@
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from inventories.settings import Machine, Site
+from tests.live.fleet import Fleet
 from tests.live.waiting import until
 
 Run = Callable[[Machine | str, str], str]
 PSQL = "cd /; runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --set ON_ERROR_STOP=1 --command "
 
 
+# Writes until some seconds after the first write that came back, and tells the longest pause between two.
+WRITE = """
+import sys, time
+sys.path.insert(0, "/opt/rag/current/lib")
+import psycopg2
+secret = open("/etc/credstore/database-password").read()
+end, accepted, failed, back, link = time.monotonic() + values["most"], [], 0, None, None
+while time.monotonic() < (back + values["after"] if back else end):
+    try:
+        if link is None:
+            link = psycopg2.connect(
+                host=values["hosts"], user="rag", dbname="rag", password=secret, connect_timeout=2,
+                sslmode="verify-full", sslrootcert="/etc/rag/pki/ca.crt", target_session_attrs="read-write",
+                application_name="live-test")
+            link.autocommit = True
+        link.cursor().execute("select pg_logical_emit_message(true, 'live-test', 'a write'); select pg_sleep(0.02)")
+        accepted.append(time.monotonic())
+        back = back or (accepted[-1] if failed else None)
+    except psycopg2.Error:
+        failed, link = failed + 1, None
+        time.sleep(0.05)
+gaps = [later - sooner for sooner, later in zip(accepted, accepted[1:])]
+print(json.dumps({"writes": len(accepted), "failed": failed, "gap": max(gaps, default=0)}))
+"""
+
+
 def members(site: Site, run: Run) -> dict[str, str]:
     """Member to role, as far as they run."""
     listed = json.loads(run(site.having("database")[0], "patronictl -c /etc/patroni/config.yml list -f json"))
-    return {entry["Member"]: entry["Role"] for entry in listed if entry["State"] in {"running", "streaming"}}
+    # A replica that only runs is not well: it may be on a timeline of its own and answer with what was.
+    well = {"Leader": "running", "Quorum Standby": "streaming"}
+    return {entry["Member"]: entry["Role"] for entry in listed if entry["State"] == well.get(entry["Role"])}
 
 
 def leader(site: Site, run: Run) -> str:
@@ -29,14 +59,21 @@ def whole(site: Site, run: Run) -> bool:
 
 def test_one_leads_and_the_others_hold_every_write(site: Site, run: Run) -> None:
     until(lambda: whole(site, run), "a whole cluster")
-    until(lambda: sorted(members(site, run).values())[1:] == ["Quorum Standby"] * (len(site.having("database")) - 1),
-          "replicas in the quorum")  # fmt: skip
 
     said = run(leader(site, run), PSQL + '"show data_checksums; show synchronous_standby_names; show ssl"')
 
     assert said.splitlines()[0] == "on"
     assert "ANY 1" in said
+    standbys = PSQL + '"select state, sync_state from pg_stat_replication order by 1"'
+    assert run(leader(site, run), standbys).splitlines() == ["streaming|quorum"] * (len(site.having("database")) - 1)
     assert said.splitlines()[-1] == "on"
+
+
+def test_patroni_knows_how_far_each_replica_is(site: Site, run: Run) -> None:
+    # Without it a crashed primary comes back as a replica that never notices that its history is another.
+    for machine in site.having("database"):
+        said = run(machine, "journalctl --unit patroni --since -15s --output cat --no-pager")
+        assert "Traceback" not in said, f"{machine.name}: {said[-600:]}"
 
 
 @pytest.mark.lab
@@ -58,6 +95,9 @@ def test_the_application_s_role_owns_its_database_and_nothing_else(site: Site, r
     )
 
     assert said.split() == ["f", "t"]
+    for asked in ("select count(*) from pg_authid", "select pg_read_file('/etc/hostname')", "create role other"):
+        said = run(leader(site, run), f'{PSQL}"set role rag; {asked}" 2>&1; true')
+        assert "permission denied" in said, f"{asked}: {said}"
 
 
 def test_connections_without_tls_or_with_a_wrong_password_are_refused(site: Site, run: Run) -> None:
@@ -84,11 +124,24 @@ def test_connections_without_tls_or_with_a_wrong_password_are_refused(site: Site
 
 
 @pytest.mark.lab
-def test_a_killed_postmaster_is_followed_by_a_primary_that_takes_writes(site: Site, run: Run) -> None:
+def test_a_killed_postmaster_is_followed_by_a_primary_that_takes_writes(
+    site: Site, run: Run, fleet: Fleet, measured: Callable[[str], None]
+) -> None:
+    # Given: an app host that writes all the time, the way the program does.
     first = leader(site, run)
+    hosts = ",".join(peer.name for peer in site.having("database"))
 
-    run(first, f"kill -9 $(head -1 /var/lib/postgresql/{site.database.version}/rag/postmaster.pid)")
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(fleet.python, site.having("app")[0].name, WRITE, hosts=hosts, after=5, most=60)
+        until(lambda: "1" in run(first, PSQL + "\"select count(*) from pg_stat_activity where application_name = "
+              "'live-test'\""), "the writer")  # fmt: skip
 
-    takes = PSQL + '"create temporary table probe (n int); insert into probe values (1); select 1 from probe"'
-    until(lambda: (now := leader(site, run)) and run(now, takes), "a primary that takes writes")
+        # When
+        run(first, f"kill -9 $(head -1 /var/lib/postgresql/{site.database.version}/rag/postmaster.pid)")
+        said = writing.result()
+
+    # Then
+    assert said["failed"] > 0
+    assert said["writes"] > 0
+    measured(f"postmaster of {first} killed: {said['gap']:.1f} s without an accepted write, then {leader(site, run)}")
     until(lambda: whole(site, run), "the crashed member's return", 120)

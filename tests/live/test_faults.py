@@ -9,7 +9,9 @@ import httpx
 import pytest
 
 from inventories.settings import Machine, Site
-from tests.lab import demo, fleet
+from tests.lab import demo
+from tests.lab import fleet as lab_fleet
+from tests.live.fleet import Fleet, deploy
 from tests.live.test_questions import DOCUMENTS, ask, ready_everywhere, remembered
 from tests.live.waiting import until
 
@@ -18,13 +20,13 @@ Run = Callable[[Machine | str, str], str]
 
 
 def test_questions_go_on_when_the_balancer_with_the_address_is_killed(
-    site: Site, run: Run, platform: httpx.Client
+    site: Site, run: Run, platform: httpx.Client, measured: Callable[[str], None]
 ) -> None:
     # Given: questions all the time, through the machine that holds the address.
-    lab = fleet.load()
+    lab = lab_fleet.load()
     holder = next(
         machine for machine in site.having("balancer")
-        if f"{site.vip.address}/" in run(machine, f"ip -4 -br address show dev {machine.interface}")
+        if f"{site.entry}/" in run(machine, f"ip -4 -br address show dev {machine.interface}")
     )  # fmt: skip
     _, content, question, fact = DOCUMENTS[0]
     answered: list[float] = []
@@ -51,7 +53,7 @@ def test_questions_go_on_when_the_balancer_with_the_address_is_killed(
         until(lambda: len(answered) >= 5, "the first answers", 120)
 
         # When
-        fleet.kill(lab, holder.name)
+        lab_fleet.kill(lab, holder.name)
         killed = time.monotonic()
         try:
             # Then: the loop goes on with no more than a handful of failures.
@@ -59,8 +61,20 @@ def test_questions_go_on_when_the_balancer_with_the_address_is_killed(
         finally:
             stop.set()
             asking.join()
-            fleet.start(lab, holder.name)
+            lab_fleet.start(lab, holder.name)
         gap = max(after - before for before, after in pairwise(answered))
-        print(f"\n{holder.name} killed: {len(answered)} answers, longest gap {gap:.1f} s, failed: {failed}")
+        measured(
+            f"{holder.name} with the entry's address killed: {len(answered)} answers, {len(failed)} failures, "
+            f"longest gap {gap:.1f} s; {'; '.join(failed)}"
+        )
         assert len(failed) <= 5
         until(lambda: ready_everywhere(site, run), "every app host ready again", 180)
+
+
+def test_nothing_is_left_of_it(site: Site, run: Run, fleet: Fleet) -> None:
+    failed = "systemctl --failed --no-legend --plain; systemctl is-system-running --wait"
+
+    said = fleet.each(site.machines, lambda name: fleet.host(name).run(failed).stdout.strip())
+
+    assert said == {machine.name: "running" for machine in site.machines}
+    assert deploy(site.name).changed == {}

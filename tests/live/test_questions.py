@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -10,6 +11,7 @@ from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from inventories.settings import Machine, Site
+from tests.live.fleet import Fleet
 from tests.live.waiting import until
 
 Run = Callable[[Machine | str, str], str]
@@ -33,6 +35,18 @@ def remembered(platform: httpx.Client, file_name: str, content: bytes) -> Iterat
         yield name
     finally:
         platform.delete(f"/api/documents/{document}").raise_for_status()
+
+
+def found_on(fleet: Fleet, platform: httpx.Client, machine: str, asked: dict[str, str]) -> dict[str, Any]:
+    """What one app host's own program finds, past the balancers."""
+    source = """
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+url = "http://127.0.0.1:8080/api/search?" + urlencode(values["asked"])
+print(urlopen(Request(url, headers={"Authorization": values["token"]}), timeout=30).read().decode())
+"""
+    found: dict[str, Any] = fleet.python(machine, source, asked=asked, token=platform.headers["Authorization"])
+    return found
 
 
 def upload(platform: httpx.Client, collection: str, file_name: str, content: bytes) -> str:
@@ -99,6 +113,19 @@ def test_each_kind_of_document_is_answered_from_with_a_citation_that_opens(platf
             assert fact in quoted
             if file_name.endswith(".pdf"):
                 assert answer["citations"][0]["page"] == 2
+
+
+def test_a_new_document_is_in_the_index_of_every_app_host(site: Site, fleet: Fleet, platform: httpx.Client) -> None:
+    with remembered(platform, *DOCUMENTS[0][:2]) as collection:
+        # No word of it stands in the document: only the vectors can find it.
+        asked = {"collection": collection, "q": "rental contract termination time"}
+        for machine in site.having("app"):
+
+            def found(name: str = machine.name) -> bool:
+                said = found_on(fleet, platform, name, asked)
+                return said["degraded"] is None and "ninety days" in "".join(one["text"] for one in said["results"])
+
+            until(found, f"the document in the index of {machine.name}", 30)
 
 
 def test_what_no_document_says_is_refused(platform: httpx.Client) -> None:
