@@ -26,7 +26,7 @@ def answers(pair):
     except OSError:
         return False
 pairs = [(address, port) for address in values["addresses"] for port in values["ports"]]
-with ThreadPoolExecutor(len(pairs)) as pool:
+with ThreadPoolExecutor(len(pairs) or 1) as pool:
     print(json.dumps([pair for pair, open_ in zip(pairs, pool.map(answers, pairs)) if open_]))
 """
 
