@@ -3,6 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 export UV_PYTHON_DOWNLOADS := never
+# A mirror of the site's own may show a certificate that only this computer's trust store knows.
+export UV_SYSTEM_CERTS := true
+export DEBIAN_FRONTEND := noninteractive
 export PYINFRA_PROGRESS ?= off
 export PYTHONUNBUFFERED := 1
 
