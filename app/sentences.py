@@ -6,7 +6,15 @@ from pathlib import Path
 
 # A full stop ends a sentence when white space and the start of another sentence follow it.
 _END = re.compile(r"(?<=[.!?])(?:[\"'”’)\]]*)(?=\s+[\"'“‘(\[]*[A-ZÀ-ÖØ-Þ0-9])|\n+")
-_ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Dr|Mr|Mrs|Ms|No|Nr|Fig|St|bzw|ca|z\.B|d\.h)|\b[A-Z])\.$")
+# A lone letter is one too: "J. Doe", "z. B.", "u. a.".
+_ABBREVIATION = re.compile(
+    r"\b(?:e\.g|i\.e|etc|vs|cf|al|approx|Dr|Prof|Mr|Mrs|Ms|No|Nr|Fig|Sec|Vol|St|Str|Tel|Inc|Ltd|Abs|Art|Mio|Mrd"
+    r"|bzw|bzgl|ca|evtl|ggf|inkl|z\.B|d\.h|u\.a|[^\W\d_])\.$"
+)
+# "31. März" is a day, and "3." before the words of a list's entry is its number.
+_DAY = re.compile(r"\b\d{1,2}\.$")
+_MONTH = re.compile(r"\s+(?:Jan|Feb|M[aä]r|Apr|Ma[iy]|Jun|Jul|Aug|Sep|O[ck]t|Nov|De[cz])")
+_NUMBER_ALONE = re.compile(r"\s*\d{1,3}\.$")
 _WORD = re.compile(r"\w+(?:[.:_'’-]\w+)*")
 # English and German words that say nothing about a subject.
 _STOP = frozenset((Path(__file__).parent / "stop-words.txt").read_text(encoding="utf-8").split())
@@ -18,7 +26,7 @@ def sentences(text: str) -> list[str]:
     start = 0
     for match in _END.finditer(text):
         piece = text[start : match.end()]
-        if "\n" not in match.group() and _ABBREVIATION.search(piece):
+        if "\n" not in match.group() and _goes_on(piece, text, match.end()):
             continue
         if piece.strip():
             pieces.append(piece.strip())
@@ -26,6 +34,13 @@ def sentences(text: str) -> list[str]:
     if text[start:].strip():
         pieces.append(text[start:].strip())
     return pieces
+
+
+def _goes_on(piece: str, text: str, end: int) -> bool:
+    """Whether the full stop at the end of the piece belongs to its last word and not to a sentence."""
+    if _ABBREVIATION.search(piece) or _NUMBER_ALONE.fullmatch(piece):
+        return True
+    return bool(_DAY.search(piece) and _MONTH.match(text, end))
 
 
 def content_words(text: str) -> list[str]:

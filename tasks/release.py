@@ -76,9 +76,10 @@ def _build(release: Release) -> None:
     # The lock is complete, so nothing may come in beside it; every wheel is checked against its hash there.
     command = [_uv(), "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     command += ["--python-version", HOST_PYTHON, "--python-platform", HOST_PLATFORM]
-    # The certificates that this computer trusts: a mirror of the site's own may show one of the site's CA.
-    command += ["--system-certs", "--target", str(work / "lib"), "--requirement", str(release.lock)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command += ["--target", str(work / "lib"), "--requirement", str(release.lock)]
+    # A mirror of the site's own may show a certificate that only this computer's trust store knows.
+    trusting = os.environ | {"UV_SYSTEM_CERTS": "true"}
+    done = subprocess.run(command, env=trusting, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = " ".join(done.stderr.split())[-300:]
         raise PyinfraError(f"release {release.name} = not built; uv says: {reason}; make release")

@@ -1,11 +1,12 @@
 """Which parser reads a document: decided by its bytes first, by its name only between formats of plain text."""
 
+import codecs
 from pathlib import PurePath
 
 from app.ingest import html, markdown
 from app.ingest.outline import Parsed, UnreadableError
 
-ACCEPTED = "PDF, HTML, Markdown or plain text in UTF-8"
+ACCEPTED = "PDF, HTML, Markdown or plain text in UTF-8 or UTF-16"
 
 # More text than this from one file is a bomb, or a book shelf that should come as books.
 MOST_CHARACTERS = 20_000_000
@@ -19,9 +20,13 @@ def parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
     characters = sum(len(paragraph) for section in parsed.sections for paragraph in section.paragraphs)
     if not characters:
         raise UnreadableError(f"{file_name} = no text; a file with text in it")
+    _refuse_if_too_long(characters, file_name)
+    return parsed
+
+
+def _refuse_if_too_long(characters: int, file_name: str) -> None:
     if characters > MOST_CHARACTERS:
         raise UnreadableError(f"{file_name} = {characters} characters; at most {MOST_CHARACTERS}, so split it")
-    return parsed
 
 
 def _parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
@@ -36,6 +41,8 @@ def _parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
     text = _decoded(content, file_name)
     if suffix in {".html", ".htm", ".xhtml"} or text[:1000].lstrip().lower().startswith(("<!doctype html", "<html")):
         return html.parse(text, file_name)
+    # Here the text is all there is: what is too long need not be parsed to know it.
+    _refuse_if_too_long(len(text), file_name)
     if suffix in {".md", ".markdown"}:
         return markdown.parse_markdown(text, file_name)
     if suffix in {".txt", ".text", ".log", ".csv", ".rst", ""}:
@@ -44,6 +51,9 @@ def _parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
 
 
 def _decoded(content: bytes, file_name: str) -> str:
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # What Windows programs call Unicode.
+        return content.decode("utf-16", errors="replace")
     if b"\0" in content:
         raise UnreadableError(f"{file_name} = binary data; {ACCEPTED}")
     try:

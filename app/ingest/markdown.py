@@ -1,4 +1,4 @@
-"""Markdown and plain text: blank lines end paragraphs; in Markdown, # is a heading and fences keep their lines."""
+"""Markdown and plain text: blank lines end paragraphs; in Markdown, # is a heading, fences and tables keep their lines."""
 
 import re
 
@@ -6,6 +6,8 @@ from app.ingest.outline import Outline, Parsed
 
 _HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*$")
 _FENCE = re.compile(r"\s*(```|~~~)")
+_ROW = re.compile(r"\s*\|(.*)\|\s*$")
+_RULE = re.compile(r"[\s|:-]*")
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+")
 
 
@@ -24,12 +26,14 @@ def parse_markdown(content: str, file_name: str) -> Parsed:
             else:
                 block.append(line.rstrip())
             continue
-        heading = _HEADING.match(line)
-        if marker or heading or not line.strip() or _ITEM.match(line):
+        heading, row = _HEADING.match(line), _ROW.match(line)
+        if marker or heading or row or not line.strip() or _ITEM.match(line):
             outline.paragraph(_joined(block))
             block = []
         if marker:
             fence = marker.group(1)
+        elif row:
+            outline.paragraph(_cells(row.group(1)))
         elif heading:
             title = title or (heading.group(2) if len(heading.group(1)) == 1 else "")
             outline.heading(len(heading.group(1)), heading.group(2))
@@ -45,6 +49,11 @@ def parse_text(content: str, file_name: str) -> Parsed:
     for block in re.split(r"\n\s*\n", content):
         outline.paragraph(_joined(block.splitlines()))
     return Parsed(file_name, outline.sections())
+
+
+def _cells(row: str) -> str:
+    """A table's row, as HTML's are written too; the rule under its head says nothing."""
+    return "" if _RULE.fullmatch(row) else " | ".join(cell.strip() for cell in row.split("|"))
 
 
 def _joined(lines: list[str]) -> str:

@@ -6,7 +6,8 @@ import pytest
 
 from app.answer import prompt
 from app.answer.cite import REFUSAL, check
-from app.ingest.outline import Parsed, Section
+from app.ingest.formats import parse
+from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.split import split
 from app.retrieve.fusion import fuse
 from app.sentences import content_words, sentences, tokens
@@ -38,6 +39,26 @@ def test_passages_end_at_sentences_and_never_cross_a_section_or_page() -> None:
     assert all(line in "\n".join(paragraphs) for piece in pieces[:-2] for line in piece.text.split("\n"))
 
 
+def test_a_table_in_markdown_is_read_row_by_row() -> None:
+    table = b"# Prices\n\nPer piece:\n| item | price |\n|:---|---:|\n| Widget A | 12 euros |\n| Widget B | 19 euros |\n"
+
+    parsed = parse(table, "prices.md", 1)
+
+    assert parsed.sections[0].paragraphs == ("Per piece:", "item | price", "Widget A | 12 euros", "Widget B | 19 euros")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_text_is_read_in_whatever_encoding_a_windows_program_wrote_it(encoding: str) -> None:
+    parsed = parse("Die Kündigungsfrist beträgt drei Monate.".encode(encoding), "frist.txt", 1)
+
+    assert parsed.sections[0].paragraphs == ("Die Kündigungsfrist beträgt drei Monate.",)
+
+
+def test_a_text_beyond_all_measure_is_refused_by_its_length() -> None:
+    with pytest.raises(UnreadableError, match="shelf.txt = 20000002 characters; at most 20000000"):
+        parse(b"x " * 10_000_001, "shelf.txt", 1)
+
+
 def test_a_text_without_full_stops_is_cut_all_the_same() -> None:
     pieces = split(Parsed("t", (Section((), None, ("word " * 5000,)),)), 200)
 
@@ -52,6 +73,10 @@ def test_a_text_without_full_stops_is_cut_all_the_same() -> None:
         ("See e.g. Section 2. It is 3.5 m.", ["See e.g. Section 2.", "It is 3.5 m."]),
         ("Set wal_level to replica. 100 is fine.", ["Set wal_level to replica.", "100 is fine."]),
         ("Line one\nline two", ["Line one", "line two"]),
+        ("Der Vertrag endet am 31. März 2027. Er ruht.", ["Der Vertrag endet am 31. März 2027.", "Er ruht."]),
+        ("There are 31. Most are new.", ["There are 31.", "Most are new."]),
+        ("Haustiere, z. B. Hunde, sind erlaubt. Katzen auch.", ["Haustiere, z. B. Hunde, sind erlaubt.", "Katzen auch."]),
+        ("1. Open the valve. 2. Close it.", ["1. Open the valve.", "2. Close it."]),
     ],
 )
 def test_sentences_end_where_a_reader_would_end_them(text: str, parts: list[str]) -> None:

@@ -29,8 +29,8 @@ MANUAL = Path("build/cache/postgresql-manual")
 COLLECTION = "postgresql"
 PAGES = int(os.environ.get("DEMO_PAGES", "220"))
 QUESTIONS = (
-    "Which parameter sets the amount of memory the database server uses for shared memory buffers?",
-    "What does VACUUM FULL do to a table?",
+    "What is a checkpoint?",
+    "How can I see the execution plan of a statement?",
     "Who won the football world championship in 1974?",
 )
 # Chapters that people ask about first: settings, commands, backup, replication, tools.

@@ -6,6 +6,7 @@ const upload = document.getElementById("upload");
 const answer = document.getElementById("answer");
 const text = document.getElementById("text");
 const citations = document.getElementById("citations");
+const model = document.getElementById("model");
 
 ask.addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -15,6 +16,7 @@ ask.addEventListener("submit", async (event) => {
   text.className = "draft";
   text.textContent = "";
   citations.replaceChildren();
+  model.textContent = "";
   try {
     await stream({ collection: ask.collection.value, question: ask.question.value, stream: true });
   } catch (error) {
@@ -59,6 +61,7 @@ function handle(block) {
 function show(data) {
   text.className = "";
   text.textContent = data.answer;
+  model.textContent = `Written by ${data.model}, checked against the documents.`;
   for (const citation of data.citations) {
     const item = document.createElement("li");
     const link = document.createElement("a");

@@ -17,8 +17,9 @@ Likeness = Callable[[Sequence[str]], Sequence[float]]
 _MARKED = re.compile(r"<passage (\d+)[^\n]*>\n(.*?)\n</passage>", re.DOTALL)
 _NUMBERED = re.compile(r"^\[(\d+)\] [^\n]*\n(.*?)(?=^\[\d+\] |\Z)", re.DOTALL | re.MULTILINE)
 _QUESTION = re.compile(r"^Question:\s*(.+)$", re.MULTILINE)
-# A line that goes on in lower case is a wrapped one.
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'“(\[]?[A-Z0-9])|\n+(?![a-z])")
+# A line that goes on in lower case is a wrapped one, and "31. März" is a day.
+_MONTH = r"(?:Jan|Feb|M[aä]r|Apr|Ma[iy]|Jun|Jul|Aug|Sep|O[ck]t|Nov|De[cz])"
+_SENTENCE_END = re.compile(rf"(?<=[.!?])(?!(?<=\d\.)\s+{_MONTH})\s+(?=[\"'“(\[]?[A-ZÀ-ÖØ-Þ0-9])|\n+(?![a-z])")
 _WORD = re.compile(r"\w+(?:[._-]\w+)*")
 _STOP = frozenset(
     """a about an and any are as at be by can could do does for from had has have how i if in into is it its may my no
