@@ -1,4 +1,4 @@
-"""Markdown and plain text: blank lines end paragraphs; in Markdown, # is a heading, fences and tables keep their lines."""
+"""Markdown and plain text: blank lines end paragraphs; Markdown has headings, and its fences and tables keep lines."""
 
 import re
 

@@ -55,7 +55,7 @@ def test_text_is_read_in_whatever_encoding_a_windows_program_wrote_it(encoding: 
 
 
 def test_a_text_beyond_all_measure_is_refused_by_its_length() -> None:
-    with pytest.raises(UnreadableError, match="shelf.txt = 20000002 characters; at most 20000000"):
+    with pytest.raises(UnreadableError, match=r"shelf\.txt = 20000002 characters; at most 20000000"):
         parse(b"x " * 10_000_001, "shelf.txt", 1)
 
 
@@ -75,7 +75,7 @@ def test_a_text_without_full_stops_is_cut_all_the_same() -> None:
         ("Line one\nline two", ["Line one", "line two"]),
         ("Der Vertrag endet am 31. März 2027. Er ruht.", ["Der Vertrag endet am 31. März 2027.", "Er ruht."]),
         ("There are 31. Most are new.", ["There are 31.", "Most are new."]),
-        ("Haustiere, z. B. Hunde, sind erlaubt. Katzen auch.", ["Haustiere, z. B. Hunde, sind erlaubt.", "Katzen auch."]),
+        ("Tiere, z. B. Hunde, sind erlaubt. Katzen auch.", ["Tiere, z. B. Hunde, sind erlaubt.", "Katzen auch."]),
         ("1. Open the valve. 2. Close it.", ["1. Open the valve.", "2. Close it."]),
     ],
 )

@@ -22,6 +22,8 @@ PACKAGE_OF_TOOL = {
     "systemd-nspawn": "systemd-container",
     "unshare": "util-linux",
 }
+# Debian's keys, which debootstrap only recommends; without them a computer that is not Debian cannot check Debian's.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 LOCKS = Path("/run/lock/rag-lab")
 
 
@@ -167,10 +169,12 @@ def require_root_on_linux() -> None:
 def require_tools() -> None:
     """Have every tool on PATH; on Debian and its kin the missing ones are installed."""
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
-    missing = [tool for tool in PACKAGE_OF_TOOL if shutil.which(tool) is None]
+    missing = {tool: package for tool, package in PACKAGE_OF_TOOL.items() if shutil.which(tool) is None}
+    if not KEYRING.exists():
+        missing["Debian's keys"] = "debian-archive-keyring"
     if not missing:
         return
-    packages = sorted({PACKAGE_OF_TOOL[tool] for tool in missing})
+    packages = sorted(set(missing.values()))
     if not Path("/etc/debian_version").exists():
         raise RefusalError(f"{', '.join(missing)} = not installed; the lab needs them; install {' '.join(packages)}")
     with step(f"install {' '.join(packages)} on this computer"):

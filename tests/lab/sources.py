@@ -6,10 +6,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab.host import RefusalError
+from tests.lab.host import KEYRING, RefusalError
 
 SUITE = "trixie"
-KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 DEBIAN_SUITES = {"bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable"}
 LOCAL_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 # What reaching a mirror may need; everything else in this computer's APT settings is its own business.
@@ -76,7 +75,7 @@ def machine_sources(mirror: Mirror) -> str:
     """The machines' debian.sources, as Debian's installer writes it."""
     entry = "Types: deb\nURIs: {uri}\nSuites: {suites}\nComponents: main\nSigned-By: {keyring}\n"
     return "\n".join(
-        entry.format(uri=uri, suites=suites, keyring=KEYRING)
+        entry.format(uri=uri, suites=suites, keyring=str(KEYRING))
         for uri, suites in (
             (mirror.archive, f"{SUITE} {SUITE}-updates"),
             (mirror.security, f"{SUITE}-security"),

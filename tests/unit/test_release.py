@@ -17,6 +17,8 @@ from tests.unit.sites import ROLES
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    # The tool is the real checkout's.
+    monkeypatch.setenv("UV", release._uv())
     monkeypatch.setattr(release, "ROOT", tmp_path)
     monkeypatch.setattr(release, "FOLDER", tmp_path / "build")
     (tmp_path / "lock.txt").write_text("x==1\n")
