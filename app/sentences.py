@@ -14,8 +14,13 @@ _ABBREVIATION = re.compile(
 # "31. März" is a day, and "3." before the words of a list's entry is its number.
 _DAY = re.compile(r"\b\d{1,2}\.$")
 _MONTH = re.compile(r"\s+(?:Jan|Feb|M[aä]r|Apr|Ma[iy]|Jun|Jul|Aug|Sep|O[ck]t|Nov|De[cz])")
-_NUMBER_ALONE = re.compile(r"\s*\d{1,3}\.$")
+_NUMBER_ALONE = re.compile(r"\s*\d{1,3}\.")
+# As far back as the longest of these reaches: looking at a whole long sentence at each of its full stops takes hours.
+_BACK = 12
 _WORD = re.compile(r"\w+(?:[.:_'’-]\w+)*")
+_JOINT = re.compile(r"[.:_'’-]")
+_FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
+_GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3})+")
 # English and German words that say nothing about a subject.
 _STOP = frozenset((Path(__file__).parent / "stop-words.txt").read_text(encoding="utf-8").split())
 
@@ -25,22 +30,23 @@ def sentences(text: str) -> list[str]:
     pieces: list[str] = []
     start = 0
     for match in _END.finditer(text):
-        piece = text[start : match.end()]
-        if "\n" not in match.group() and _goes_on(piece, text, match.end()):
+        if "\n" not in match.group() and _goes_on(text, start, match.end()):
             continue
-        if piece.strip():
-            pieces.append(piece.strip())
+        piece = text[start : match.end()].strip()
+        if piece:
+            pieces.append(piece)
         start = match.end()
     if text[start:].strip():
         pieces.append(text[start:].strip())
     return pieces
 
 
-def _goes_on(piece: str, text: str, end: int) -> bool:
-    """Whether the full stop at the end of the piece belongs to its last word and not to a sentence."""
-    if _ABBREVIATION.search(piece) or _NUMBER_ALONE.fullmatch(piece):
+def _goes_on(text: str, start: int, end: int) -> bool:
+    """Whether the full stop at ``end`` belongs to its last word and not to the sentence that began at ``start``."""
+    last = text[max(start, end - _BACK) : end]
+    if _ABBREVIATION.search(last) or (end - start <= _BACK and _NUMBER_ALONE.fullmatch(last)):
         return True
-    return bool(_DAY.search(piece) and _MONTH.match(text, end))
+    return bool(_DAY.search(last) and _MONTH.match(text, end))
 
 
 def content_words(text: str) -> list[str]:
@@ -54,8 +60,19 @@ def vocabulary(texts: Iterable[str]) -> frozenset[str]:
     for text in texts:
         for word in content_words(text):
             stems.add(stem(word))
-            stems.update(stem(part) for part in re.split(r"[.:_'’-]", word) if part and part not in _STOP)
+            stems.update(stem(part) for part in parts(word))
     return frozenset(stems)
+
+
+def parts(word: str) -> list[str]:
+    """The words that a compound such as max_connections or 90-day is made of."""
+    return [part for part in _JOINT.split(word) if part and part not in _STOP]
+
+
+def figures(text: str) -> frozenset[str]:
+    """The numbers in the text, however they are written: 1,200 and 1.200 are 1200."""
+    found = (match.group() for match in _FIGURE.finditer(text))
+    return frozenset(re.sub("[.,]", "", one) if _GROUPED.fullmatch(one) else one.replace(",", ".") for one in found)
 
 
 def stem(word: str) -> str:
@@ -63,7 +80,7 @@ def stem(word: str) -> str:
     if not word.isalpha():
         return word
     for ending in ("ingly", "ings", "ing", "ed", "es", "ly", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
+        if word.endswith(ending) and len(word) - len(ending) >= (3 if ending == "s" else 4):
             word = word.removesuffix(ending)
             break
     return word[:7].rstrip("e") if len(word) > 4 else word

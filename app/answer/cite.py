@@ -6,13 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.retrieve.weights import Weights
-from app.sentences import content_words, sentences, stem, vocabulary
+from app.sentences import content_words, figures, parts, sentences, stem, vocabulary
 from app.settings import Answering
 from app.store.passages import Passage
 
 REFUSAL = "not found in the documents"
 
-_MARKER = re.compile(r"\s*[\[(](?:passage\s*)?(\d+(?:\s*,\s*\d+)*)[\])]", re.IGNORECASE)
+# Round brackets belong to the text, as in varchar(255), unless they say what they are.
+_MARKER = re.compile(r"\s*(?:\[(?:passages?\s*)?|\(passages?\s*)(\d+(?:\s*,\s*\d+)*)[\])]", re.IGNORECASE)
+# What stands before a claim without being part of it: a list's mark, and the short answer to a question of yes or no.
+_LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+")
+_YES_OR_NO = re.compile(r"^(?:yes|no|ja|nein|doch)\b[,:;.!\s]*", re.IGNORECASE)
+_NEGATION = re.compile(r"\b(?:not|never|no|none|nor|cannot|nicht|nie|niemals|kein\w*)\b|n['’]t\b", re.IGNORECASE)
+# A question's own words are an answer only where they are nearly all that the quote says: "the default port" is none.
+_WHOLE = 0.75
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ def _marked_sentences(said: str) -> list[tuple[str, list[int]]]:
     for sentence in sentences(joined):
         marked = [int(n) for found in _MARKER.findall(sentence) for n in found.split(",")]
         plain = _MARKER.sub("", sentence).strip()
-        if content_words(plain):
+        if content_words(_claim(plain)):
             result.append((plain, [n for n in marked if n > 0]))
     return result
 
@@ -92,24 +99,42 @@ def _support(
     asked: frozenset[str], sentence: str, marked: Sequence[Passage], relevant: Sequence[Passage], settings: Answering
 ) -> _Support | None:
     """The best sentence of a passage that says this; passages the model named itself win a tie."""
-    said = {stem(word) for word in content_words(sentence)}
-    numbers = {word for word in said if any(character.isdigit() for character in word)}
-    new = said - asked
+    claim = _claim(sentence)
+    said = content_words(claim)
+    if not said or REFUSAL in claim.lower():
+        return None
+    new = [word for word in said if stem(word) not in asked]
     best: tuple[tuple[float, bool, int], _Support] | None = None
     for passage in relevant:
         for quote in _quotes(passage):
-            # Words of the question alone say nothing, unless they are the passage's own: its section tells the rest.
-            if not new and sentence.rstrip(" .") not in quote:
+            present, context = vocabulary((quote,)), vocabulary((quote, passage.section, passage.title))
+            share = _share(said, context)
+            if share < settings.min_support or not figures(claim) <= figures(quote):
                 continue
-            present = vocabulary((quote,))
-            context = vocabulary((quote, passage.section, passage.title))
-            share = len(said & context) / len(said)
-            if share < settings.min_support or 2 * len(new & present) < len(new) or not numbers <= present:
+            if _share(new, present) < 0.5 if new else not _restates(claim, quote):
                 continue
             score = (share, passage in marked, len(asked & context))
             if best is None or score > best[0]:
                 best = (score, _Support(passage, quote))
     return best[1] if best else None
+
+
+def _claim(sentence: str) -> str:
+    return _YES_OR_NO.sub("", _LIST_MARK.sub("", sentence))
+
+
+def _share(words: Sequence[str], known: frozenset[str]) -> float:
+    """How many of the words are known, a compound also by its parts."""
+    found = [word for word in words if stem(word) in known or {stem(part) for part in parts(word)} <= known]
+    return len(found) / len(words)
+
+
+def _restates(claim: str, quote: str) -> bool:
+    """Whether the claim, made of the question's own words, says what the quote says and not its contrary."""
+    if bool(_NEGATION.search(claim)) != bool(_NEGATION.search(quote)):
+        return False
+    words = content_words(quote)
+    return bool(words) and _share(words, vocabulary((claim,))) >= _WHOLE
 
 
 def _quotes(passage: Passage) -> list[str]:

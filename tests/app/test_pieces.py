@@ -117,3 +117,51 @@ def test_an_answer_stands_only_on_a_sentence_that_says_it(question: str, said: s
     assert checked.supported is supported
     assert all(citation.quote in passages[0].text for citation in checked.citations)
     assert supported or checked.answer == REFUSAL
+
+
+@pytest.mark.parametrize(
+    ("question", "said", "text", "answer"),
+    [
+        # The short answer to a question of yes or no is not looked for in the passage; its contrary is no answer.
+        (
+            "Is smoking allowed?",
+            "No, smoking is not allowed [1].",
+            "Smoking is not allowed.",
+            "No, smoking is not allowed [1].",
+        ),
+        ("Is smoking allowed?", "Yes, smoking is allowed [1].", "Smoking is not allowed.", REFUSAL),
+        (
+            "Ist Rauchen erlaubt?",
+            "Ja, Rauchen ist erlaubt.",
+            "Rauchen ist hier erlaubt.",
+            "Ja, Rauchen ist erlaubt [1].",
+        ),
+        ("Which port?", "The port.", "The port is 5432.", REFUSAL),
+        # Steps carry numbers of their own.
+        (
+            "How do I open the valve?",
+            "1. Open the valve [1].\n2. Wait [1].",
+            "Open the valve. Then wait.",
+            "1. Open the valve [1]. 2. Wait [2].",
+        ),
+        # Round brackets are the text's.
+        ("Which type?", "The type is varchar(255) [1].", "Its type is varchar(255).", "The type is varchar(255) [1]."),
+        ("Which port?", "It is the port (5433) [1].", "The port is 5432.", REFUSAL),
+        # What the model says when it found nothing is no answer, whatever the passages say of documents.
+        ("Where is the plan found?", "not found in the documents.", "The plan is found in the documents.", REFUSAL),
+        ("How long is the period?", "It is a 90-day period.", "The period is 90 days.", "It is a 90-day period [1]."),
+        ("What is the price?", "The price is 1200 euros.", "The price is 1.200 euros.", "The price is 1200 euros [1]."),
+        ("What is the price?", "The price is 3.5 euros.", "The price is 5.3 euros.", REFUSAL),
+    ],
+)
+def test_what_a_model_says_around_a_fact_is_told_from_the_fact(
+    question: str, said: str, text: str, answer: str
+) -> None:
+    checked = check(dict.fromkeys(content_words(question), 2.0), said, [passage(text)], Answering())
+
+    assert checked.answer == answer
+
+
+def test_a_text_full_of_abbreviations_is_split_at_once() -> None:
+    # At each of them only its own letters are looked at; otherwise this takes minutes, and the test its time limit.
+    assert len(sentences("A. Meier; No. 5 and Dr. Mr. " * 20_000)) == 1
