@@ -82,7 +82,9 @@ setup: .venv/ready build/venv/dev/ready ## the controller's own tools, from the 
 TOOLS := ssh zstd curl tar
 build/tools:
 	@mkdir -p build; for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
-	ldconfig -p | grep -q libgomp.so.1 || missing=1; \
+	PATH=$$PATH:/sbin ldconfig -p | grep -q libgomp.so.1 || missing=1; \
+	if [ -n "$$missing" ] && [ $$(id -u) != 0 ]; then \
+	echo "tools = not all of $(TOOLS) libgomp1 are here; this needs them; sudo apt-get install openssh-client zstd curl tar libgomp1" >&2; exit 2; fi; \
 	if [ -n "$$missing" ]; then echo "--> openssh-client zstd curl libgomp1 from Debian"; \
 	apt-get -qq update && apt-get -qq -y --no-install-recommends install openssh-client zstd curl libgomp1 >/dev/null || exit 1; fi; touch $@
 

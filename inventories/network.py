@@ -17,6 +17,8 @@ class Door:
     backend: int
     paths: tuple[str, ...]
     """Allowed requests as ``METHOD /path``; a path that ends in ``/`` allows all below it."""
+    shown: str = "proxy"
+    """Whose certificate a client shows: a machine's others, in reach of other services there, open nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ API = Door(
     backend=8080,
     paths=("GET /", "HEAD /", "POST /", "PUT /", "PATCH /", "DELETE /"),
 )
-METRICS = Door(name="metrics", backend=8080, paths=("GET /metrics",))
+METRICS = Door(name="metrics", backend=8080, paths=("GET /metrics",), shown="monitoring")
 OLLAMA = Door(
     name="ollama",
     backend=11434,

@@ -168,7 +168,7 @@ class Inference(Frozen):
     )
     parallel: int = Field(default=2, ge=1, le=64, description="answers that one host writes at the same time")
     keep_alive: str = Field(
-        default="24h", pattern=r"^(-1|\d+[smh])$", description="how long an idle model stays loaded"
+        default="24h", pattern=r"^(-1s|\d+[smh])$", description="how long an idle model stays loaded; -1s: for ever"
     )
     stand_in: bool = Field(default=False, description="the archive is the lab's stand-in; every report says so")
 

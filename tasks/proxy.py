@@ -6,9 +6,10 @@ from inventories import network
 from inventories.certificates import AUTHORITY, certificate_of
 from inventories.settings import Machine, Site
 from tasks.operations import ensure
-from tasks.wants import Check, File, Unit, rendered
+from tasks.wants import Check, File, Unit, rendered, verbatim
 
 HAPROXY = "/etc/haproxy/haproxy.cfg"
+NO_SERVICE = "/etc/haproxy/no-service.http"
 KEEPALIVED = "/etc/keepalived/keepalived.conf"
 PORTS = {
     "http": network.HTTP,
@@ -27,6 +28,7 @@ def proxy(site: Site, machine: Machine) -> None:
     ensure(
         name="Run HAProxy",
         files=[
+            File(NO_SERVICE, verbatim("proxy/no-service.http")),
             File(
                 HAPROXY,
                 rendered(
@@ -41,10 +43,17 @@ def proxy(site: Site, machine: Machine) -> None:
                     apps=site.having("app"),
                     inferences=site.having("inference"),
                     doors=network.doors(site, machine),
+                    no_service=NO_SERVICE,
                 ),
+            ),
+        ],
+        units=[
+            Unit(
+                "haproxy.service",
+                reads=(HAPROXY, NO_SERVICE, own.certificate, web.certificate, AUTHORITY),
+                reloads=True,
             )
         ],
-        units=[Unit("haproxy.service", reads=(HAPROXY, own.certificate, web.certificate, AUTHORITY), reloads=True)],
         check=Check("test -S /run/haproxy/admin.sock && systemctl is-active haproxy.service"),
     )
 

@@ -105,7 +105,8 @@ def _furnish(lab: Lab, machine: str, root: Path) -> None:
 
 
 def host_key(lab: Lab, machine: str) -> str:
-    return (lab.disk(machine) / "root/etc/ssh" / f"{ssh.HOST_KEY}.pub").read_text()
+    # From the disk's own layer: after a restart of this computer only the machines that are asked for are mounted.
+    return (lab.disk(machine) / "upper/etc/ssh" / f"{ssh.HOST_KEY}.pub").read_text()
 
 
 def boot(lab: Lab, machine: str) -> None:

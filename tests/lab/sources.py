@@ -40,7 +40,7 @@ def archives(sources: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for uri, suite in _entries(sources):
         name, _, kind = suite.partition("/")[0].partition("-")
-        if name in DEBIAN_SUITES and "://" in uri:
+        if name in DEBIAN_SUITES and uri.startswith(("http://", "https://")):
             found.setdefault("security" if kind == "security" else "archive", uri.rstrip("/"))
     return found
 
@@ -55,7 +55,16 @@ def _entries(sources: str) -> list[tuple[str, str]]:
         fields = dict(re.findall(r"^(\w[\w-]*):\s*(.*(?:\n[ \t]+.*)*)", "\n".join(lines), re.MULTILINE))
         if "deb" in fields.get("Types", "").split() and fields.get("Enabled", "yes") != "no":
             entries += [(uri, suite) for uri in fields.get("URIs", "").split() for suite in fields["Suites"].split()]
-    return [(uri, suite) for uri, suite in entries]
+    return [(line, suite) for uri, suite in entries for line in _listed(uri)]
+
+
+def _listed(uri: str) -> list[str]:
+    """The address; those in the file where it is the name of a list, as in Debian's cloud images."""
+    if not uri.startswith("mirror+file:"):
+        return [uri]
+    file = Path(uri.removeprefix("mirror+file:").replace("//", "/", 1))
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _own_sources() -> str:

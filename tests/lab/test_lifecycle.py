@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab import network, plan, processes, state
 from tests.lab.fleet import wait_until
+from tests.lab.mounts import unmount
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="user = not root; the lab needs root; sudo make test")
 STATE = state.root()
@@ -142,6 +143,17 @@ def test_all_processes_killed_from_outside_then_up_goes_on_with_the_same_disks(c
     clone.up("db1", "app1")
 
     assert clone.enter("db1", "cat /root/note").strip() == "kept"
+
+
+def test_after_a_restart_of_the_computer_one_machine_comes_back_alone(clone: Clone) -> None:
+    clone.up("db1", "app1")
+    clone.end_all_processes()
+    for machine in ("db1", "app1"):
+        unmount(STATE / clone.name / machine / "root")
+
+    clone.up("db1")
+
+    assert clone.states() == {"db1": "running", "app1": "dead"}
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.6, 1, 1.5, 2])

@@ -10,8 +10,10 @@ from tasks.pki import authority_of, signed
 
 
 @contextmanager
-def forged(site: Site, run: Callable[[Machine | str, str], str], machine: Machine, name: str) -> Iterator[str]:
-    """On ``machine``, curl's words for a certificate that says ``name``, as if that one's key had been stolen."""
+def forged(
+    site: Site, run: Callable[[Machine | str, str], str], machine: Machine, name: str, service: str
+) -> Iterator[str]:
+    """On ``machine``, curl's words for ``name``'s certificate of a service, as if that one's key had been stolen."""
     folder = "/run/rag-test-pki"
     request = run(
         machine,
@@ -19,7 +21,7 @@ def forged(site: Site, run: Callable[[Machine | str, str], str], machine: Machin
         "openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out key; "
         "openssl req -new -key key -subj /CN=x",
     )
-    wanted = Certificate("stolen", "root", (name,), ())
+    wanted = Certificate(service, "root", (name,), ())
     pem = signed(wanted, name, request, authority_of(site, "authority"), datetime.now(UTC)).decode()
     run(machine, f"cat > {folder}/crt <<'PEM'\n{pem}PEM")
     try:

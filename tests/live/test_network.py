@@ -90,6 +90,8 @@ def test_a_door_stays_shut_for_a_machine_that_is_not_declared_even_from_where_on
     target, client, stranger = site.having("inference")[0], site.having("app")[0], site.having("monitoring")[0]
     url = f"https://{target.name}:{OLLAMA_DOOR}/api/version"
     ask = "curl -s -o /dev/null -w '%{http_code}' --max-time 10 --cacert /etc/rag/pki/ca.crt"
-    for name, answer in ((stranger.name, "403"), (client.name, "200")):
-        with forged(site, run, client, name) as certificate:
-            assert run(client, f"{ask} {certificate} {url}") == answer, name
+    # Nor for another service's certificate of a machine that is declared.
+    shown = ((stranger.name, "proxy", "403"), (client.name, "node-exporter", "403"), (client.name, "proxy", "200"))
+    for name, service, answer in shown:
+        with forged(site, run, client, name, service) as certificate:
+            assert run(client, f"{ask} {certificate} {url}") == answer, f"{service} of {name}"

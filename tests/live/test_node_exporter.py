@@ -23,7 +23,7 @@ def test_the_monitoring_host_reads_every_machine_s_figures_and_needs_its_certifi
 @pytest.mark.lab
 def test_another_machine_s_certificate_reads_nothing(site: Site, run: Run) -> None:
     monitor, app = site.having("monitoring")[0], site.having("app")[0]
-    with forged(site, run, monitor, app.name) as certificate:
+    with forged(site, run, monitor, app.name, "monitoring") as certificate:
         for machine in site.having("database"):
             said = run(monitor, ASK.format(machine.name, certificate))
 

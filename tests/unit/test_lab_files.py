@@ -34,6 +34,14 @@ def test_the_archives_are_found_in_both_ways_of_writing_sources() -> None:
     assert sources.archives(ONE_LINE) == one_line
 
 
+def test_a_cloud_image_s_list_of_mirrors_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "debian.list").write_text("# written by the image\nhttps://deb.example/debian\n")
+    entry = "Types: deb\nURIs: mirror+file://{}\nSuites: trixie\nComponents: main\n"
+
+    assert sources.archives(entry.format(tmp_path / "debian.list")) == {"archive": "https://deb.example/debian"}
+    assert sources.archives(entry.format(tmp_path / "gone.list")) == {}
+
+
 def test_another_vendors_sources_are_no_debian_archive() -> None:
     assert sources.archives("deb http://vendor.example/ubuntu noble main universe\n") == {}
     assert (
