@@ -4,7 +4,7 @@ import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
@@ -41,6 +41,12 @@ class NewPassword(BaseModel):
     new: str = Field(min_length=12, max_length=1000)
 
 
+class Change(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    password: str | None = Field(default=None, min_length=12, max_length=1000)
+    disabled: bool | None = None
+
+
 class NewCollection(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: Name
@@ -55,10 +61,10 @@ class Grant(BaseModel):
 async def sign_in(request: Request) -> dict[str, Any]:
     """Exchange name and password, as a form or as JSON, for a token."""
     here = context(request)
-    sent = await request.json() if request.headers.get("content-type", "").startswith("application/json") else None
+    as_json = request.headers.get("content-type", "").startswith("application/json")
     try:
-        asked = SignIn.model_validate(sent if sent is not None else dict(await request.form()))
-    except ValidationError:
+        asked = SignIn.model_validate(await request.json() if as_json else dict(await request.form()))
+    except (ValueError, RecursionError):
         raise Problem(422, "username, password = unset; both", "docs/api.md shows the request") from None
     user = await verified(here, asked.username, asked.password)
     seconds = here.settings.token_seconds
@@ -109,6 +115,30 @@ def add_user(_: Admin, here: Here, wanted: NewUser) -> dict[str, Any]:
     if made is None:
         raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
     return who_am_i(made)
+
+
+@router.get("/users")
+def list_users(_: Admin, here: Here) -> list[dict[str, Any]]:
+    """Everybody, also those who may no longer sign in."""
+    found = here.fresh(users.everybody)
+    return [{"name": user.name, "role": user.role, "disabled": user.disabled} for user in found]
+
+
+@router.patch("/users/{name}")
+def change_user(me: Admin, here: Here, name: str, wanted: Change) -> dict[str, Any]:
+    """Give a person another password, or shut them out at once, or let them in again."""
+    if name == me.name and wanted.disabled:
+        raise Problem(409, f"disabled = {name}; somebody else, you are signed in with it", "ask another administrator")
+
+    def work(connection: Connection) -> None:
+        user = _known(connection, name)
+        if wanted.password is not None:
+            users.set_password(connection, user, wanted.password)
+        if wanted.disabled is not None:
+            users.set_disabled(connection, user, wanted.disabled)
+
+    writing(here.primary, work)
+    return next(user for user in list_users(me, here) if user["name"] == name)
 
 
 @router.get("/collections")

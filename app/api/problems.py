@@ -5,7 +5,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
@@ -36,13 +36,13 @@ def translated(error: Exception) -> Problem:
     """The answer to a failure somewhere below."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, BusyError):
-        return Problem(503, str(error), "ask again in a moment", retry=True)
-    if isinstance(error, InferenceUnavailableError):
-        return Problem(503, str(error), "ask again in a moment; GET /health/ready names what is not ready", retry=True)
-    if isinstance(error, InferenceRefusedError):
-        return Problem(502, str(error), "tell the operator: journalctl -u rag-api")
-    if isinstance(error, (DBAPIError, PoolTimeoutError)):
+    if isinstance(error, (BusyError, InferenceUnavailableError, InferenceRefusedError)):
+        return _of_inference(error)
+    if isinstance(error, DataError) or (isinstance(error, ValueError) and "NUL" in str(error)):
+        # A number beyond PostgreSQL's, or the one character that its text cannot hold.
+        return Problem(422, "request = a value that cannot be stored; another one", "docs/api.md shows the request")
+    ours = isinstance(error, (IntegrityError, ProgrammingError))
+    if isinstance(error, (DBAPIError, PoolTimeoutError)) and not ours:
         log.warning("database = %s", str(error).splitlines()[0])
         help_ = "try again in a moment; GET /health/ready names what is not ready"
         return Problem(503, "database = no server for this request; one that accepts it", help_, retry=True)
@@ -50,6 +50,13 @@ def translated(error: Exception) -> Problem:
     return Problem(
         500, f"request = {type(error).__name__}; a case we have met", "tell the operator: journalctl -u rag-api"
     )
+
+
+def _of_inference(error: Exception) -> Problem:
+    if isinstance(error, InferenceRefusedError):
+        return Problem(502, str(error), "tell the operator: journalctl -u rag-api")
+    where = "" if isinstance(error, BusyError) else "; GET /health/ready names what is not ready"
+    return Problem(503, str(error), f"ask again in a moment{where}", retry=True)
 
 
 def response(problem: Problem) -> Response:

@@ -27,7 +27,8 @@ from app.store.users import User
 
 router = APIRouter(prefix="/api")
 
-Text = Annotated[str, Field(min_length=1, max_length=4000)]
+# PostgreSQL's text holds every character but one.
+Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
 
 
 class Asked(BaseModel):

@@ -49,6 +49,10 @@ class Recorder:
         except SQLAlchemyError as error:
             log.warning("question=%s not recorded yet: %s", question.id, str(error).splitlines()[0])
             return False
+        except Exception:
+            # One that can never be written must not keep those behind it from being written.
+            log.exception("question=%s cannot be recorded", question.id)
+            metrics.UNRECORDED.inc()
         return True
 
     async def drain(self, seconds: float) -> None:

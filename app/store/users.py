@@ -1,12 +1,12 @@
 """People: their password hashes, roles, and what they may see."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 Role = Literal["admin", "user"]
 
@@ -65,6 +65,18 @@ def set_password(connection: Connection, user_id: UUID, password: str) -> None:
     """Give the user another password; tokens already handed out live on for their hour."""
     statement = text("update users set password_hash = :hash where id = :id")
     connection.execute(statement, {"id": user_id, "hash": _HASHER.hash(password)})
+
+
+def set_disabled(connection: Connection, user_id: UUID, disabled: bool) -> None:
+    """Shut the user out, whose tokens end with it, or let the user in again."""
+    connection.execute(
+        text("update users set disabled = :disabled where id = :id"), {"id": user_id, "disabled": disabled}
+    )
+
+
+def everybody(connection: Connection) -> list[Row[Any]]:
+    """Name, role and ``disabled`` of every user, by name."""
+    return list(connection.execute(text("select name, role, disabled from users order by name")))
 
 
 def ensure_admin(connection: Connection, name: str, password: str) -> bool:

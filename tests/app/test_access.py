@@ -1,5 +1,6 @@
 """Who gets in, and what they may see."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -89,3 +90,71 @@ def test_a_changed_password_replaces_the_old_one(site: Site) -> None:
     assert change.status_code == 200
     assert site.http.post("/api/token", data={"username": name, "password": PASSWORD}).status_code == 401
     site.sign_in(name, "another long password")
+
+
+def test_an_administrator_gives_another_password_and_shuts_a_leaver_out_at_once(site: Site, admin: Person) -> None:
+    person = site.add_user()
+    name = person.get("/api/me")["name"]
+
+    assert admin.call("PATCH", f"/api/users/{name}", json={"password": "given by the admin"}).status_code == 200
+    site.sign_in(name, "given by the admin")
+
+    assert admin.call("PATCH", f"/api/users/{name}", json={"disabled": True}).json()["disabled"] is True
+    refused = site.http.post("/api/token", data={"username": name, "password": "given by the admin"})
+    assert (refused.status_code, person.call("GET", "/api/me").status_code) == (401, 401)
+
+    admin.call("PATCH", f"/api/users/{name}", json={"disabled": False})
+    assert person.call("GET", "/api/me").status_code == 200
+    assert {"name": name, "role": "user", "disabled": False} in admin.get("/api/users")
+
+
+def test_only_administrators_change_people_and_none_shuts_themselves_out(site: Site, admin: Person) -> None:
+    person = site.add_user()
+
+    assert person.call("PATCH", "/api/users/admin", json={"disabled": True}).status_code == 403
+    assert person.call("GET", "/api/users").status_code == 403
+    assert admin.call("PATCH", "/api/users/admin", json={"disabled": True}).status_code == 409
+    assert admin.call("PATCH", "/api/users/nobody", json={"disabled": True}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status"),
+    [
+        ("/api/token", b"{not json", 422),
+        ("/api/token", b'{"username": "Gr\xfc\xdfe", "password": "x"}', 422),
+        ("/api/token", b"[" * 20_000, 422),
+        ("/api/token", b'{"username": "a\\u0000b", "password": "x"}', 422),
+        ("/api/questions", b'{"collection": "c", "question": "What is \\u0000?"}', 422),
+        ("/api/questions", b'{"collection": "\\u0000", "question": "What?"}', 422),
+        ("/api/token", b'{"username": "' + b"x" * 100_000 + b'", "password": "x"}', 413),
+    ],
+    ids=["no json", "latin-1", "nested", "NUL in a name", "NUL in a question", "NUL in a collection", "long"],
+)
+def test_a_request_that_is_not_one_is_answered_in_one_line(
+    admin: Person, path: str, content: bytes, status: int
+) -> None:
+    headers = {"authorization": f"Bearer {admin.token}", "content-type": "application/json"}
+
+    answer = admin.http.post(path, content=content, headers=headers)
+
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"error", "help"}
+
+
+def test_a_passage_beyond_all_numbers_is_no_outage(admin: Person, collection: str) -> None:
+    document = admin.settled(admin.upload(collection, "gate.txt", b"The gate opens at nine."))
+
+    assert admin.call("GET", f"/api/documents/{document['id']}/passages/2147483648").status_code == 422
+
+
+def test_a_body_that_grows_beyond_the_limit_without_saying_so_is_cut_off(admin: Person, collection: str) -> None:
+    def endless() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="large.txt"\r\n\r\n'
+        for _ in range(200):
+            yield b"x" * 10_000
+
+    headers = {"authorization": f"Bearer {admin.token}", "content-type": "multipart/form-data; boundary=x"}
+    answer = admin.http.post(f"/api/collections/{collection}/documents", content=endless(), headers=headers)
+
+    assert answer.status_code == 413
+    assert answer.json()["error"].startswith("body = more than")
