@@ -20,7 +20,7 @@ define timed
 	if [ $$rc = 0 ]; then echo "    $(1): $$(( SECONDS - start )) s"; else echo "    $(1): failed after $$(( SECONDS - start )) s" >&2; fi; exit $$rc
 endef
 
-.PHONY: help setup demo test lint unit app-test live lab lab-down lab-list stand-in secrets deploy docs release locks
+.PHONY: help setup demo test lint unit app-test live lab lab-down lab-list stand-in secrets secret deploy docs release locks
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,6 +65,9 @@ stand-in: setup ## the lab's stand-in for Ollama's archive, with real small mode
 
 secrets: setup ## every secret that SITE lacks, encrypted
 	@.venv/bin/python -m inventories.secrets $(SITE)
+
+secret: setup ## one secret of SITE on standard output: NAME=admin-password
+	@.venv/bin/python -m inventories.secrets $(SITE) $(or $(NAME),none)
 
 deploy: setup ## pyinfra inventories/SITE deploy.py
 	@test -f inventories/$(SITE) || { echo "SITE = $(SITE); a file inventories/$(SITE) is needed; ls inventories" >&2; exit 2; }

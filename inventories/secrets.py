@@ -171,22 +171,36 @@ def _signs_only() -> x509.KeyUsage:
 
 
 def main(arguments: list[str]) -> int:
-    """`make secrets SITE=…`: say what was made and where, never a value."""
-    if len(arguments) != 1:
+    """`make secrets SITE=…` says what was made and where, never a value; `make secret SITE=… NAME=…` says one value."""
+    if len(arguments) not in {1, 2}:
         print("site = (nothing); the name of a file in inventories/ is needed; make secrets SITE=prod", file=sys.stderr)
         return 2
-    site = arguments[0]
+    site, *names = arguments
     if not re.fullmatch("[a-z][a-z0-9-]{0,30}", site) or not (Path(__file__).parent / site).is_file():
         print(f"site = {site}; a file inventories/{site} is needed; ls inventories", file=sys.stderr)
         return 2
     try:
-        made = create(site)
+        for line in _told(site, names[0]) if names else _made(site):
+            print(line)
     except SettingsError as refused:
         print(refused, file=sys.stderr)
         return 2
-    print(f"{file_of(site)}: {len(made)} secrets made{': ' + ', '.join(made) if made else ', nothing was missing'}")
-    print(f"{key_file_of(site)} opens it: keep a copy of this key somewhere safe, without it the secrets are lost")
     return 0
+
+
+def _told(site: str, name: str) -> list[str]:
+    known = secrets_of(site)
+    if name not in known:
+        raise SettingsError(f"secret {name} = (nothing); one of {', '.join(sorted(known))} is needed; make secrets")
+    return [known[name].get_secret_value()]
+
+
+def _made(site: str) -> list[str]:
+    made = create(site)
+    return [
+        f"{file_of(site)}: {len(made)} secrets made{': ' + ', '.join(made) if made else ', nothing was missing'}",
+        f"{key_file_of(site)} opens it: keep a copy of this key somewhere safe, without it the secrets are lost",
+    ]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The lab's verbs: python -m tests.lab VERB; exit 0 is success, 1 failure, 2 refusal."""
+"""The lab's verbs: python3 -m tests.lab VERB; exit 0 is success, 1 failure, 2 refusal."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from tests.lab.host import LabError, RefusalError, require_root_on_linux, requir
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m tests.lab", description="A fleet of Debian 13 machines on this computer."
+        prog="python3 -m tests.lab", description="A fleet of Debian 13 machines on this computer."
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     up = verbs.add_parser("up", help="have the fleet running, or only the named machines")

@@ -16,7 +16,7 @@ from typing import Any
 
 import httpx
 
-from inventories.secrets import file_of, key_file_of, secrets_of
+from inventories.secrets import secrets_of
 from inventories.settings import Site
 from tests.lab import fleet
 from tests.lab.fleet import wait_until
@@ -179,7 +179,7 @@ def main() -> int:
         engine = "the lab's stand-in for Ollama" if site.inference.stand_in else "Ollama"
         print(f"\n  written by {answers[0][1]['model']} on {engine} {site.inference.version}")
         print(f"  open https://{site.entry}/ and sign in as {site.application.admin_user};")
-        print(f"  the password: age -d -i {key_file_of('lab')} {file_of('lab')} | jq -r '.\"admin-password\"'")
+        print("  the password: make secret SITE=lab NAME=admin-password")
     first = answers[0][1]
     if not (first["supported"] and first["citations"] and all(opened) and states["indexed"] >= min(PAGES, 200)):
         print(f"demo = {dict(states)}, answer supported = {first['supported']}; make demo", file=sys.stderr)

@@ -69,7 +69,7 @@ def require_lab() -> Lab:
 def require_machine(lab: Lab, name: str) -> None:
     if name not in lab.machines:
         raise LabError(
-            f"{name} = not in lab {lab.name}; one of {', '.join(lab.machines)} is needed; python -m tests.lab up {name}"
+            f"{name} = not in lab {lab.name}; one of {', '.join(lab.machines)} is needed; python3 -m tests.lab up {name}"
         )
 
 
@@ -153,7 +153,7 @@ def _wait_for_one(lab: Lab, name: str, deadline: float) -> None:
     done = shell(lab, name, "systemctl", "is-system-running", "--wait", seconds=max(1, deadline - time.monotonic()))
     if done.stdout.strip() not in {"running", "degraded"}:
         word = done.stdout.strip() or done.stderr.strip()
-        raise LabError(f"{name} = {word}; a booted system is needed; python -m tests.lab shell {name}")
+        raise LabError(f"{name} = {word}; a booted system is needed; python3 -m tests.lab shell {name}")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str, every: float = 0.2) -> float:
@@ -161,6 +161,6 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str, every: 
     started = time.monotonic()
     while not condition():
         if time.monotonic() - started > seconds:
-            raise LabError(f"{what} = not so within {seconds:.0f} s; look at the machines; python -m tests.lab list")
+            raise LabError(f"{what} = not so within {seconds:.0f} s; look at the machines; python3 -m tests.lab list")
         time.sleep(every)
     return time.monotonic() - started

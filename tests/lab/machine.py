@@ -215,7 +215,7 @@ def shell(lab: Lab, machine: str, command: list[str]) -> list[str]:
     """The command that runs another one inside a machine, whatever its network does."""
     found = running(lab, machine)
     if found is None or found.init is None:
-        raise LabError(f"{machine} = not running; a running machine is needed; python -m tests.lab start {machine}")
+        raise LabError(f"{machine} = not running; a running machine is needed; python3 -m tests.lab start {machine}")
     words = [f"{key}={value}" for key, value in (ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")}).items()]
     enter = ["nsenter", f"--target={found.init}", "--all"]
     return [*enter, "env", "--chdir=/", "-i", *words, *(command or ["/bin/bash", "-l"])]

@@ -157,7 +157,7 @@ def cut(tag: str, machine: str, peers: Sequence[str] = (), *, cable: bool = Fals
     link = port(tag, machine)
     if not Path("/sys/class/net", link).exists():
         raise LabError(
-            f"{machine} = not running; only a running machine has a network; python -m tests.lab start {machine}"
+            f"{machine} = not running; only a running machine has a network; python3 -m tests.lab start {machine}"
         )
     if cable:
         run("ip", "link", "set", link, "down")

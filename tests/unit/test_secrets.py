@@ -154,7 +154,7 @@ def test_a_wrong_key_never_replaces_the_secrets(folder: Path) -> None:
     assert secrets.file_of("prod").read_bytes() == before
 
 
-@pytest.mark.parametrize("arguments", [[], ["prod", "lab"], ["porD"], [""]])
+@pytest.mark.parametrize("arguments", [[], ["prod", "lab", "solo"], ["porD"], [""]])
 def test_a_site_that_has_no_file_gets_no_secrets(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
@@ -175,6 +175,18 @@ def test_the_command_says_what_it_made_and_never_a_value(folder: Path, capsys: p
     assert "admin-password" in said
     assert str(secrets.key_file_of("prod")) in said
     assert not [name for name, value in values().items() if value.strip() in said]
+
+
+def test_one_secret_is_told_to_who_asks_for_it_by_name(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secrets.create("lab")
+
+    assert secrets.main(["lab", "admin-password"]) == 0
+    assert capsys.readouterr().out == f"{secrets.secrets_of('lab')['admin-password'].get_secret_value()}\n"
+
+    assert secrets.main(["lab", "admin-pasword"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert "admin-password" in said.err
 
 
 def test_no_secret_of_a_real_site_is_in_the_checkout_unencrypted() -> None:

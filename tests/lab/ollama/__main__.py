@@ -1,4 +1,4 @@
-"""python -m tests.lab.ollama build | check: make the stand-in for Ollama, or try it with Ollama's own client."""
+"""python3 -m tests.lab.ollama build | check: make the stand-in for Ollama, or try it with Ollama's own client."""
 
 import sys
 
@@ -16,7 +16,7 @@ def main() -> None:
 
             check.check()
         case words:
-            raise SystemExit(f"verb = {' '.join(words) or 'none'}; build or check; python -m tests.lab.ollama build")
+            raise SystemExit(f"verb = {' '.join(words) or 'none'}; build or check; python3 -m tests.lab.ollama build")
 
 
 main()

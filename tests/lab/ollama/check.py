@@ -53,7 +53,7 @@ QUESTIONS = {
 def check() -> None:
     """Print one line for each promise; exit 1 when one is not kept."""
     if not build.MANIFEST.is_file():
-        raise SystemExit("stand-in for Ollama = not built; python -m tests.lab.ollama build")
+        raise SystemExit("stand-in for Ollama = not built; python3 -m tests.lab.ollama build")
     with running() as address:
         client = ollama.Client(address, timeout=120, trust_env=False)
         broken = 0
@@ -99,7 +99,7 @@ def _await(address: str) -> None:
             time.sleep(0.05)
         else:
             return
-    raise SystemExit(f"{address} = no answer in 10 s; the stand-in is needed; python -m tests.lab.ollama build")
+    raise SystemExit(f"{address} = no answer in 10 s; the stand-in is needed; python3 -m tests.lab.ollama build")
 
 
 def _lists(client: ollama.Client) -> str:
