@@ -69,7 +69,8 @@ def require_lab() -> Lab:
 def require_machine(lab: Lab, name: str) -> None:
     if name not in lab.machines:
         raise LabError(
-            f"{name} = not in lab {lab.name}; one of {', '.join(lab.machines)} is needed; python3 -m tests.lab up {name}"
+            f"{name} = not in lab {lab.name}; one of {', '.join(lab.machines)} is needed; "
+            f"python3 -m tests.lab up {name}"
         )
 
 
