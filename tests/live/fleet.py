@@ -77,10 +77,11 @@ class Fleet:
         base = f"https://{entry or self.site.entry}"
         return httpx.Client(base_url=base, verify=trust, timeout=seconds, trust_env=False)
 
-    def signed_in(self, seconds: float = 90) -> httpx.Client:
-        """The first administrator's session."""
+    def signed_in(self, seconds: float = 90, *, ready: bool = True) -> httpx.Client:
+        """The first administrator's session; ``ready``: once an app host can answer questions."""
         client = self.client(seconds=seconds)
-        wait_until(lambda: entry_is_ready(client), 60, "the entry has an app host that is ready")
+        if ready:
+            wait_until(lambda: entry_is_ready(client), 60, "the entry has an app host that is ready")
         answer = client.post(
             "/api/token",
             json={"username": self.site.application.admin_user, "password": self.site.secret("admin-password")},

@@ -3,12 +3,14 @@
 import ssl
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from inventories.settings import Machine, Site
 from tests.live.fleet import Fleet
+from tests.live.test_questions import ready_everywhere, remembered
 from tests.live.waiting import until
 
 Run = Callable[[Machine | str, str], str]
@@ -81,8 +83,54 @@ def test_tls_1_1_is_refused(site: Site) -> None:
 def test_figures_are_not_public_but_the_monitoring_host_reads_them(
     site: Site, run: Run, platform: httpx.Client
 ) -> None:
-    assert platform.get("/metrics").status_code == 404
+    for spelled in ("/metrics", "/%6detrics", "/metrics/"):
+        assert platform.get(spelled).status_code == 404
     monitor, app = site.having("monitoring")[0], site.having("app")[0]
     keys = "--cacert /etc/rag/pki/ca.crt --cert /etc/rag/pki/monitoring.crt --key /etc/rag/pki/monitoring.key"
     said = run(monitor, f"curl -fsS {keys} https://{app.name}:8444/metrics")
     assert "# TYPE" in said
+
+
+@pytest.mark.lab
+def test_without_inference_people_sign_in_and_search_and_are_told_at_once_what_is_missing(
+    site: Site, run: Run, fleet: Fleet, platform: httpx.Client
+) -> None:
+    with remembered(platform, "key.md", b"# Keys\n\nThe spare key hangs behind the green door.\n") as name:
+        until(lambda: ready_everywhere(site, run), "every app host ready")
+        for machine in site.having("inference"):
+            run(machine, "systemctl stop ollama")
+        try:
+            until(lambda: platform.get("/health/ready").status_code == 503, "no app host ready", 30)
+            fleet.signed_in(ready=False).close()
+            found = platform.get("/api/search", params={"collection": name, "q": "spare key"}).raise_for_status().json()
+            asked = platform.post("/api/questions", json={"collection": name, "question": "Where is the spare key?"})
+        finally:
+            for machine in site.having("inference"):
+                run(machine, "systemctl start ollama")
+        until(lambda: ready_everywhere(site, run), "every app host ready again", 120)
+
+    assert "green door" in found["results"][0]["text"]
+    assert found["degraded"] == "inference"
+    assert (asked.status_code, asked.headers["retry-after"]) == (503, "2")
+    assert asked.json()["error"].startswith("inference = ")
+
+
+@pytest.mark.lab
+def test_answers_being_written_outlive_a_restart_of_every_app_host(
+    site: Site, run: Run, fleet: Fleet, platform: httpx.Client
+) -> None:
+    def last_event(collection: str) -> str:
+        asked = {"collection": collection, "question": "Where is the spare key?", "stream": True}
+        with platform.stream("POST", "/api/questions", json=asked) as answer:
+            lines = [line for line in answer.iter_lines() if line.startswith("event: ")]
+        return lines[-1] if answer.status_code == 200 and lines else f"status {answer.status_code}"
+
+    with remembered(platform, "key.md", b"# Keys\n\nThe spare key hangs behind the green door.\n") as name:
+        until(lambda: ready_everywhere(site, run), "every app host ready")
+        with ThreadPoolExecutor(4) as pool:
+            answers = [pool.submit(last_event, name) for _ in range(24)]
+            for machine in site.having("app"):
+                run(machine, "systemctl restart rag-api")
+                until(lambda: ready_everywhere(site, run), "every app host ready again")
+
+    assert [answer.result() for answer in answers] == ["event: answer"] * len(answers)
