@@ -15,6 +15,17 @@ from tests.live.waiting import until
 
 Run = Callable[[Machine | str, str], str]
 
+# The state that HAProxy gives the app hosts, by its own account.
+APP_HOSTS = """
+import socket
+with socket.socket(socket.AF_UNIX) as control:
+    control.connect("/run/haproxy/admin.sock")
+    control.sendall(b"show stat\\n")
+    said = b"".join(iter(lambda: control.recv(65536), b"")).decode()
+rows = [line.split(",") for line in said.splitlines()]
+print(json.dumps([row[17] for row in rows if row[:1] == ["api"] and row[1] not in ("FRONTEND", "BACKEND")]))
+"""
+
 
 def holders(site: Site, run: Run) -> list[str]:
     """The balancers that have the entry's address."""
@@ -100,7 +111,11 @@ def test_without_inference_people_sign_in_and_search_and_are_told_at_once_what_i
         for machine in site.having("inference"):
             run(machine, "systemctl stop ollama")
         try:
-            until(lambda: platform.get("/health/ready").status_code == 503, "no app host ready", 30)
+            for machine in site.having("balancer"):
+                hosts = ["DOWN"] * len(site.having("app"))
+                until(
+                    lambda name=machine.name, hosts=hosts: fleet.python(name, APP_HOSTS) == hosts, "no app host ready"
+                )
             fleet.signed_in(ready=False).close()
             found = platform.get("/api/search", params={"collection": name, "q": "spare key"}).raise_for_status().json()
             asked = platform.post("/api/questions", json={"collection": name, "question": "Where is the spare key?"})
