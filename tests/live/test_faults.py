@@ -2,7 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import httpx
@@ -19,20 +21,22 @@ pytestmark = pytest.mark.lab
 Run = Callable[[Machine | str, str], str]
 
 
-def test_questions_go_on_when_the_balancer_with_the_address_is_killed(
-    site: Site, run: Run, platform: httpx.Client, measured: Callable[[str], None]
-) -> None:
-    # Given: questions all the time, through the machine that holds the address.
-    lab = lab_fleet.load()
-    holder = next(
-        machine for machine in site.having("balancer")
-        if f"{site.entry}/" in run(machine, f"ip -4 -br address show dev {machine.interface}")
-    )  # fmt: skip
-    _, content, question, fact = DOCUMENTS[0]
-    answered: list[float] = []
-    failed: list[str] = []
-    stop = threading.Event()
+@dataclass
+class Asking:
+    """Questions one after another, as a colleague's: when each was answered, and what went wrong."""
 
+    answered: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def since(self, moment: float) -> int:
+        return sum(answer > moment for answer in self.answered)
+
+
+@contextmanager
+def asking(site: Site, run: Run, platform: httpx.Client) -> Iterator[Asking]:
+    """Questions all the time, through the entry, until the end of the block."""
+    _, content, question, fact = DOCUMENTS[0]
+    told, stop = Asking(), threading.Event()
     with remembered(platform, "lease.md", content) as collection:
         until(lambda: ready_everywhere(site, run), "every app host ready")
         until(lambda: ask(platform, collection, question)["supported"], "an answer")
@@ -43,32 +47,56 @@ def test_questions_go_on_when_the_balancer_with_the_address_is_killed(
             while not stop.is_set():
                 try:
                     assert fact in str(ask(http, collection, question)["answer"])
-                    answered.append(time.monotonic())
+                    told.answered.append(time.monotonic())
                 except (httpx.HTTPError, AssertionError) as error:
-                    failed.append(f"{type(error).__name__} {error}")
+                    told.failed.append(f"{type(error).__name__} {error}")
                     stop.wait(0.2)
 
-        asking = threading.Thread(target=loop)
-        asking.start()
-        until(lambda: len(answered) >= 5, "the first answers", 120)
-
-        # When
-        lab_fleet.kill(lab, holder.name)
-        killed = time.monotonic()
+        thread = threading.Thread(target=loop)
+        thread.start()
         try:
-            # Then: the loop goes on with no more than a handful of failures.
-            until(lambda: sum(moment > killed for moment in answered) >= 10, "ten answers after the kill", 120)
+            until(lambda: len(told.answered) >= 5, "the first answers", 120)
+            yield told
         finally:
             stop.set()
-            asking.join()
-            lab_fleet.start(lab, holder.name)
-        gap = max(after - before for before, after in pairwise(answered))
-        measured(
-            f"{holder.name} with the entry's address killed: {len(answered)} answers, {len(failed)} failures, "
-            f"longest gap {gap:.1f} s; {'; '.join(failed)}"
-        )
-        assert len(failed) <= 5
-        until(lambda: ready_everywhere(site, run), "every app host ready again", 180)
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("role", "holds_entry", "most_failures"),
+    [("balancer", True, 5), ("app", False, 0), ("inference", False, 0)],
+    ids=["the balancer with the address", "another app host", "an inference host"],
+)
+def test_questions_go_on_when_a_machine_is_killed(
+    site: Site,
+    run: Run,
+    platform: httpx.Client,
+    measured: Callable[[str], None],
+    role: str,
+    holds_entry: bool,
+    most_failures: int,
+) -> None:
+    lab = lab_fleet.load()
+    victim = next(
+        machine for machine in site.having(role)
+        if (f"{site.entry}/" in run(machine, f"ip -4 -br address show dev {machine.interface}")) == holds_entry
+    ).name  # fmt: skip
+
+    with asking(site, run, platform) as told:
+        lab_fleet.kill(lab, victim)
+        killed = time.monotonic()
+        try:
+            until(lambda: told.since(killed) >= 10, "ten answers after the kill", 120)
+        finally:
+            lab_fleet.start(lab, victim)
+
+    gap = max(after - before for before, after in pairwise(told.answered))
+    measured(
+        f"{victim} killed while questions are asked: {len(told.answered)} answers, {len(told.failed)} failures, "
+        f"longest gap {gap:.1f} s{'; ' * bool(told.failed)}{'; '.join(told.failed)}"
+    )
+    assert len(told.failed) <= most_failures, told.failed
+    until(lambda: ready_everywhere(site, run), "every app host ready again", 180)
 
 
 def test_nothing_is_left_of_it(site: Site, run: Run, fleet: Fleet) -> None:
