@@ -4,6 +4,7 @@ import codecs
 from pathlib import PurePath
 
 from app.ingest import html, markdown
+from app.ingest.clean import cleaned
 from app.ingest.outline import Parsed, UnreadableError
 
 ACCEPTED = "PDF, HTML, Markdown or plain text in UTF-8 or UTF-16"
@@ -13,10 +14,10 @@ MOST_CHARACTERS = 20_000_000
 
 
 def parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
-    """The document's text; raise UnreadableError when it has none or is of no known format."""
+    """The document's text, clean; raise UnreadableError when it has none or is of no known format."""
     if not content:
         raise UnreadableError(f"{file_name} = 0 bytes; a file with content")
-    parsed = _parse(content, file_name, max_pages)
+    parsed = cleaned(_parse(content, file_name, max_pages), file_name)
     characters = sum(len(paragraph) for section in parsed.sections for paragraph in section.paragraphs)
     if not characters:
         raise UnreadableError(f"{file_name} = no text; a file with text in it")

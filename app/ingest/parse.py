@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.ingest import formats
+from app.ingest.clean import clean
 from app.ingest.outline import Parsed, Section, UnreadableError
 
 if TYPE_CHECKING:
@@ -62,11 +63,10 @@ def main(file_name: str, seconds: int, memory_mb: int, max_pages: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     try:
         answer = dataclasses.asdict(formats.parse(sys.stdin.buffer.read(), file_name, max_pages))
-        # PostgreSQL's text holds no NUL, and lone surrogates are no UTF-8.
-        written = json.dumps(answer).replace("\\u0000", "").encode("ascii")
-        json.loads(written)
+        written = json.dumps(answer).encode()
     except UnreadableError as error:
-        written = json.dumps({"error": str(error)}).encode()
+        # A library's reason may quote the document's bytes.
+        written = json.dumps({"error": clean(str(error))}).encode()
     except MemoryError:
         message = f"{file_name} = over {memory_mb} MiB to read; a simpler or smaller file"
         written = json.dumps({"error": message}).encode()

@@ -8,7 +8,8 @@ from pypdf.errors import PyPdfError
 
 from app.ingest.outline import Parsed, Section, UnreadableError
 
-_HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
+# Some programs end a line within a word with a soft hyphen.
+_HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])[-\u00ad]\n(?=[a-zà-ÿ])")
 
 
 def parse(content: bytes, file_name: str, max_pages: int) -> Parsed:

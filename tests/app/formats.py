@@ -25,13 +25,18 @@ def contract(name: str) -> bytes:
     return f"{INTRODUCTION}\n\n{TERMINATION}\n".encode()
 
 
-def pdf(pages: list[str], password: str = "") -> bytes:
-    """A PDF with one line of text on each page."""
+def pdf(pages: list[str], password: str = "", unicode_map: dict[int, str] | None = None) -> bytes:
+    """A PDF with one line of text on each page; the map says in hex what a character code means."""
     writer = PdfWriter()
     name = NameObject
     font = DictionaryObject(
         {name("/Type"): name("/Font"), name("/Subtype"): name("/Type1"), name("/BaseFont"): name("/Helvetica")}
     )
+    if unicode_map:
+        codes = "".join(f"<{code:02x}> <{meaning}>\n" for code, meaning in unicode_map.items())
+        map_ = DecodedStreamObject()
+        map_.set_data(f"{len(unicode_map)} beginbfchar\n{codes}endbfchar\n".encode())
+        font[name("/ToUnicode")] = writer._add_object(map_)
     for line in pages:
         page = writer.add_blank_page(width=900, height=200)
         content = DecodedStreamObject()

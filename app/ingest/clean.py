@@ -1,0 +1,31 @@
+"""The text as it is kept, searched and quoted: what looks the same is written the same."""
+
+import unicodedata
+
+from app.ingest.outline import Parsed, Section
+
+# PostgreSQL's text holds no NUL. The others show nothing, and hide a word from whoever types it.
+_UNSEEN = "\0\u00ad\u200b\ufeff"
+_LIGATURES = "\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06"
+_REPLACED = str.maketrans(
+    dict.fromkeys(_UNSEEN, "") | {character: unicodedata.normalize("NFKC", character) for character in _LIGATURES}
+)
+
+
+def clean(text: str) -> str:
+    """The text in Unicode's composed form, without ligatures, unseen characters and what is no UTF-8."""
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return unicodedata.normalize("NFC", whole.translate(_REPLACED))
+
+
+def cleaned(parsed: Parsed, file_name: str) -> Parsed:
+    """The document with its title, headings and paragraphs clean; a title of nothing gives way to the file's name."""
+    sections = (_section(section) for section in parsed.sections)
+    title = clean(parsed.title).strip()
+    return Parsed(title or file_name, tuple(section for section in sections if section.paragraphs))
+
+
+def _section(section: Section) -> Section:
+    headings = (clean(heading).strip() for heading in section.headings)
+    paragraphs = (clean(paragraph).strip() for paragraph in section.paragraphs)
+    return Section(tuple(filter(None, headings)), section.page, tuple(filter(None, paragraphs)))

@@ -1,0 +1,63 @@
+"""Reading documents: what each format's text, headings and title come out as."""
+
+import pytest
+
+from app.ingest.clean import clean
+from app.ingest.formats import parse
+from app.ingest.parse import parse as parse_apart
+from app.settings import Ingest
+from tests.app import formats
+from tests.app.site import Person
+
+
+def test_a_document_may_speak_of_the_nul_character(admin: Person, collection: str) -> None:
+    text = rb"# In \u0000 JSON" + b"\n\n" + rb"A NUL is written \u0000 in JSON, and a path C:\u0000."
+
+    document = admin.settled(admin.upload(collection, "nul.md", text))
+
+    assert (document["state"], document["title"]) == ("indexed", r"In \u0000 JSON")
+    passage = admin.get(f"/api/documents/{document['id']}/passages/0")
+    assert passage["text"] == r"A NUL is written \u0000 in JSON, and a path C:\u0000."
+
+
+def test_a_pdf_with_a_broken_character_map_is_read_as_far_as_it_goes(admin: Person, collection: str) -> None:
+    content = formats.pdf(["The \x01otice period is 90 days.\x02"], unicode_map={1: "d83d", 2: "0000"})
+
+    document = admin.settled(admin.upload(collection, "map.pdf", content))
+
+    assert (document["state"], document["error"]) == ("indexed", None)
+    passage = admin.get(f"/api/documents/{document['id']}/passages/0")
+    assert passage["text"] == "The \ufffdotice period is 90 days."
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("Ku\u0308ndigungsfrist", "Kündigungsfrist"),
+        ("o\ufb03ce e\ufb00ect \ufb01le \ufb02oor ba\ufb04e \ufb05 \ufb06", "office effect file floor baffle st st"),
+        ("Kün\u00addigungs\u200bfrist\ufeff", "Kündigungsfrist"),
+        ("a\0b", "ab"),
+        ("lone \ud83d, whole \U0001f600, halves \ud83d\ude00", "lone \ufffd, whole \U0001f600, halves \U0001f600"),
+        ("² ½ ﬁ Å", "² ½ fi Å"),
+    ],
+)
+def test_what_looks_the_same_is_kept_the_same(written: str, kept: str) -> None:
+    assert clean(written) == kept
+
+
+def test_title_headings_and_paragraphs_are_all_clean() -> None:
+    page = "<title>\u200b</title><h1>O\ufb03\u00adce</h1><p>Ku\u0308ndigung</p><p>\u200b</p>".encode()
+
+    parsed = parse(page, "office.html", 1)
+
+    assert parsed.title == "office.html"
+    assert [(section.headings, section.paragraphs) for section in parsed.sections] == [(("Office",), ("Kündigung",))]
+
+
+def test_a_word_that_a_pdf_breaks_with_a_soft_hyphen_is_one_word() -> None:
+    line = "Die K\xfcndi\xad) Tj 0 -14 Td (gungsfrist betr\xe4gt drei Monate."
+    content = formats.pdf([line], unicode_map={0xAD: "00ad"})
+
+    parsed = parse_apart(content, "frist.pdf", Ingest())
+
+    assert parsed.sections[0].paragraphs == ("Die Kündigungsfrist beträgt drei Monate.",)
