@@ -23,8 +23,11 @@ Result = TypeVar("Result")
 log = logging.getLogger(__name__)
 
 CHANGES_AT_ONCE = 200
-DOCUMENTS_AT_ONCE = 20
 VECTORS_AT_ONCE = 300
+
+
+class _LateReplicaError(Exception):
+    """This replica has not replayed a change that another one told us of."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Follower:
 
 
 async def follow(follower: Follower) -> int:
-    """Apply what is new; the number of changes applied, 0 when the index is in step."""
+    """Apply what is new; the number of changes applied, 0 when the index is in step or the replica is behind it."""
     progress = await follower.vectors.progress()
     position = progress.position if progress else Position()
     if not await _in_thread(follower.replica, lambda connection: changes.knows(connection, position)):
@@ -50,8 +53,13 @@ async def follow(follower: Follower) -> int:
         progress = Progress()
     position = progress.position
     batch = await _in_thread(follower.replica, lambda connection: changes.after(connection, position, CHANGES_AT_ONCE))
-    for (collection_id, kind), group in itertools.groupby(batch, lambda change: (change.collection_id, change.kind)):
-        await _apply(follower, collection_id, kind, list(group))
+    try:
+        for (collection_id, kind), group in itertools.groupby(
+            batch, lambda change: (change.collection_id, change.kind)
+        ):
+            await _apply(follower, collection_id, kind, list(group))
+    except _LateReplicaError:
+        return 0
     await _remember(follower, progress, batch)
     return len(batch)
 
@@ -74,22 +82,24 @@ async def _start_anew(follower: Follower) -> None:
 
 
 async def _apply(follower: Follower, collection_id: UUID, kind: changes.Kind, group: list[Change]) -> None:
-    if kind == "deleted":
-        ids = [passages.passage_id(change.document_id, n) for change in group for n in range(change.passages)]
-        for start in range(0, len(ids), VECTORS_AT_ONCE):
-            await follower.vectors.remove(collection_id, ids[start : start + VECTORS_AT_ONCE])
-        return
-    documents = list(dict.fromkeys(change.document_id for change in group))
-    for start in range(0, len(documents), DOCUMENTS_AT_ONCE):
-        await _copy(follower, collection_id, documents[start : start + DOCUMENTS_AT_ONCE])
+    ids = (passages.passage_id(change.document_id, n) for change in group for n in range(change.passages))
+    while some := list(itertools.islice(ids, VECTORS_AT_ONCE)):
+        if kind == "deleted":
+            await follower.vectors.remove(collection_id, some)
+        elif rows := await _embeddings(follower, some, group[-1].position):
+            await follower.vectors.upsert(collection_id, rows)
 
 
-async def _copy(follower: Follower, collection_id: UUID, documents: list[UUID]) -> None:
-    def vectors(connection: Connection) -> list[list[tuple[str, Vector]]]:
-        return list(passages.embeddings(connection, documents, VECTORS_AT_ONCE))
+async def _embeddings(follower: Follower, ids: list[str], change: Position) -> list[tuple[str, Vector]]:
+    """The vectors as of this change or later; what a later change took away is not among them."""
 
-    for rows in await _in_thread(follower.replica, vectors):
-        await follower.vectors.upsert(collection_id, rows)
+    def vectors(connection: Connection) -> list[tuple[str, Vector]]:
+        # Each connection may end at another replica. One that has the change has its passages too.
+        if not changes.knows(connection, change):
+            raise _LateReplicaError
+        return passages.embeddings(connection, ids)
+
+    return await _in_thread(follower.replica, vectors)
 
 
 async def _remember(follower: Follower, before: Progress, batch: list[Change]) -> None:

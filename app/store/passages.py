@@ -1,6 +1,6 @@
 """Passages: the quotable pieces of documents, with their embeddings."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -110,14 +110,9 @@ def one(connection: Connection, document_id: UUID, ordinal: int) -> Passage | No
 
 def by_ids(connection: Connection, collection_id: UUID | None, ids: Sequence[str]) -> list[Passage]:
     """The passages with these ids in that order, without those gone since or of another collection."""
-    pairs = [identifier.rsplit(":", 1) for identifier in ids]
+    documents, ordinals = _split(ids)
     rows = connection.execute(
-        text(_BY_IDS),
-        {
-            "documents": [document for document, _ in pairs],
-            "ordinals": [int(ordinal) for _, ordinal in pairs],
-            "collection": collection_id,
-        },
+        text(_BY_IDS), {"documents": documents, "ordinals": ordinals, "collection": collection_id}
     )
     return [_passage(row) for row in rows]
 
@@ -153,20 +148,20 @@ def matching(connection: Connection, collection_id: UUID, weights: Mapping[str, 
     return [passage_id(row.document_id, row.ordinal) for row in rows]
 
 
-def embeddings(connection: Connection, document_ids: Sequence[UUID], batch: int) -> Iterator[list[tuple[str, Vector]]]:
-    """Ids and vectors of these documents' passages, a batch at a time."""
-    rows = connection.execution_options(yield_per=batch).execute(
+def embeddings(connection: Connection, ids: Sequence[str]) -> list[tuple[str, Vector]]:
+    """Those of the passages that still exist, with their vectors."""
+    documents, ordinals = _split(ids)
+    rows = connection.execute(
         text(
-            "select document_id, ordinal, embedding from passages where document_id = any(cast(:ids as uuid[]))"
-            " order by document_id, ordinal"
+            "select document_id, ordinal, embedding from passages where (document_id, ordinal) in"
+            " (select * from unnest(cast(:documents as uuid[]), cast(:ordinals as int[])))"
         ),
-        {"ids": [str(document_id) for document_id in document_ids]},
+        {"documents": documents, "ordinals": ordinals},
     )
-    for part in rows.partitions():
-        yield [
-            (passage_id(row.document_id, row.ordinal), np.frombuffer(row.embedding, dtype="<f4").astype(np.float32))
-            for row in part
-        ]
+    return [
+        (passage_id(row.document_id, row.ordinal), np.frombuffer(row.embedding, dtype="<f4").astype(np.float32))
+        for row in rows
+    ]
 
 
 def foreign_model(connection: Connection, model: str, dimension: int) -> str | None:
@@ -176,6 +171,11 @@ def foreign_model(connection: Connection, model: str, dimension: int) -> str | N
         {"model": model, "dimension": dimension},
     ).one_or_none()
     return f"{row.model} ({row.dimension})" if row else None
+
+
+def _split(ids: Sequence[str]) -> tuple[list[str], list[int]]:
+    pairs = [identifier.rsplit(":", 1) for identifier in ids]
+    return [document for document, _ in pairs], [int(ordinal) for _, ordinal in pairs]
 
 
 def _passage(row: Row[Any]) -> Passage:
