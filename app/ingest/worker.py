@@ -131,13 +131,14 @@ def _publish(worker: Worker, job: Job, document: Document, title: str, new: list
     model = worker.settings.inference.embedding_model
 
     def work(connection: Connection) -> None:
+        earlier = documents.earlier_versions(connection, document)
         if not jobs.finish(connection, job):
             raise InterruptedWorkError
         removed = passages.replace(connection, document.collection_id, document.id, model, new)
         if removed:
             changes.append(connection, "deleted", document.collection_id, document.id, removed)
-        for earlier in documents.earlier_versions(connection, document):
-            documents.delete(connection, earlier)
+        for version in earlier:
+            documents.delete(connection, version)
         documents.publish(connection, document.id, title)
         changes.append(connection, "indexed", document.collection_id, document.id, len(new))
 
@@ -146,6 +147,7 @@ def _publish(worker: Worker, job: Job, document: Document, title: str, new: list
 
 def _give_back(worker: Worker, job: Job, why: str | None, pause: float) -> None:
     def work(connection: Connection) -> None:
+        documents.locked(connection, job.document_id)
         if jobs.release(connection, job, pause):
             documents.mark(connection, job.document_id, "queued", why)
 
@@ -155,6 +157,7 @@ def _give_back(worker: Worker, job: Job, why: str | None, pause: float) -> None:
 
 def _fail(worker: Worker, job: Job, why: str) -> None:
     def work(connection: Connection) -> None:
+        documents.locked(connection, job.document_id)
         if jobs.finish(connection, job):
             documents.mark(connection, job.document_id, "failed", why)
 

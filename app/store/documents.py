@@ -135,17 +135,18 @@ def delete(connection: Connection, document: Document) -> None:
 
 
 def earlier_versions(connection: Connection, document: Document) -> list[Document]:
-    """Other documents that came under the same file name before this one."""
+    """Documents that came under the same file name before this one; all of the name are held until the end."""
+    parameters = {"collection": document.collection_id, "name": document.file_name}
+    connection.execute(
+        text("select 1 from documents where collection_id = :collection and file_name = :name order by id for update"),
+        parameters,
+    )
+    # A second statement sees what was committed while the first one waited.
     statement = text(
         _SELECT + "where d.collection_id = :collection and d.file_name = :name"
-        " and d.id <> :id and d.created_at <= :created_at for update of d"
+        " and (d.created_at, d.id) < (:created_at, :id)"
     )
-    parameters = {
-        "collection": document.collection_id,
-        "name": document.file_name,
-        "id": document.id,
-        "created_at": document.created_at,
-    }
+    parameters |= {"created_at": document.created_at, "id": document.id}
     return [_document(row) for row in connection.execute(statement, parameters)]
 
 

@@ -1,4 +1,8 @@
-"""The queue of documents to index: a job belongs to one worker for the length of a lease it must keep extending."""
+"""The queue of documents to index: a job belongs to one worker for the length of a lease it must keep extending.
+
+Who ends a job and changes documents holds the documents first, several by their ids, as a deletion does: in another
+order the two would wait for each other.
+"""
 
 from dataclasses import dataclass
 from uuid import UUID
