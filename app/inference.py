@@ -1,4 +1,4 @@
-"""The inference hosts as the application sees them: bounded, with deadlines, and with two kinds of failure."""
+"""The inference hosts as the application sees them: bounded, with deadlines, and with three kinds of failure."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -16,9 +16,16 @@ from app.store.passages import Vector
 # A small model would go on to write passages and questions of its own.
 STOP = ["<passage", "</passage", "\nQuestion:"]
 
+# A model not there yet, a host in trouble, what HAProxy answers without a host, and one that broke off in the middle.
+_NO_HOST = frozenset({404, 429, 502, 503, 504, -1})
+
 
 class InferenceUnavailableError(Exception):
     """No inference host answered in time; trying again later may help."""
+
+
+class InferenceFailedError(InferenceUnavailableError):
+    """An inference host took the request and failed at it; the host may be sick, or this request be what it dies of."""
 
 
 class InferenceRefusedError(Exception):
@@ -123,9 +130,10 @@ def _failures(url: str) -> Iterator[None]:
     try:
         yield
     except ollama.ResponseError as error:
-        # 404 is a model not there yet, 429 and 5xx are a host in trouble, -1 is one that broke off in the middle.
-        if error.status_code in {404, 429, -1} or error.status_code >= 500:
+        if error.status_code in _NO_HOST:
             raise InferenceUnavailableError(f"inference = {url}; a host that answers ({error.error})") from None
+        if error.status_code >= 500:
+            raise InferenceFailedError(f"inference = {url}; a host that does not fail at it ({error.error})") from None
         raise InferenceRefusedError(f"inference = {url}; a request it accepts ({error.error})") from None
     except (ConnectionError, TimeoutError, httpx.HTTPError) as error:
         reason = type(error).__name__

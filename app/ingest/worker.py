@@ -24,6 +24,8 @@ from app.store.listen import Listener
 
 log = logging.getLogger(__name__)
 
+BATCH_TRIES = 4
+
 
 class InterruptedWorkError(Exception):
     """The work must end here: the process stops, or the lease went to another worker."""
@@ -88,10 +90,15 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
         metrics.DOCUMENTS.labels("indexed").inc()
         log.info("indexed document=%s passages=%d", job.document_id, len(new))
     except InterruptedWorkError:
-        _give_back(worker, job, None, 0)
+        _give_back(worker, job, None, 0, tried=False)
     except inference.InferenceUnavailableError as error:
+        # Without a host the document waits for ever; one that every host fails at must not.
+        tried = isinstance(error, inference.InferenceFailedError)
+        if tried and job.attempts >= worker.settings.ingest.max_attempts:
+            _fail(worker, job, str(error))
+            return
         log.warning("waiting document=%s %s", job.document_id, error)
-        _give_back(worker, job, f"waiting: {error}", pause)
+        _give_back(worker, job, f"waiting: {error}", pause, tried=tried)
     except (UnreadableError, inference.InferenceRefusedError) as error:
         _fail(worker, job, str(error))
     except SQLAlchemyError:
@@ -114,16 +121,28 @@ def _begin(connection: Connection, job: Job) -> tuple[Document, bytes]:
 def _embedded(worker: Worker, title: str, pieces: list[Piece], lost: threading.Event) -> Iterator[passages.NewPassage]:
     size = worker.settings.ingest.embed_batch
     for start in range(0, len(pieces), size):
-        if worker.stopping.is_set() or lost.is_set():
-            raise InterruptedWorkError
         batch = pieces[start : start + size]
         # A passage seldom says what it is about; its headings do.
-        texts = [f"{piece.section or title}\n{piece.text}" for piece in batch]
-        with metrics.EMBED_SECONDS.time():
-            vectors = inference.embed_documents(worker.client, worker.settings.inference, texts)
+        vectors = _vectors(worker, [f"{piece.section or title}\n{piece.text}" for piece in batch], lost)
         metrics.PASSAGES.inc(len(batch))
         for ordinal, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start=start):
             yield passages.NewPassage(ordinal, piece.text, piece.section, piece.page, vector)
+
+
+def _vectors(worker: Worker, texts: list[str], lost: threading.Event) -> list[passages.Vector]:
+    """The batch's vectors; a host's bad moment costs this batch and not all those before it."""
+    left = BATCH_TRIES
+    while not (worker.stopping.is_set() or lost.is_set()):
+        left -= 1
+        try:
+            with metrics.EMBED_SECONDS.time():
+                return inference.embed_documents(worker.client, worker.settings.inference, texts)
+        except inference.InferenceUnavailableError as error:
+            if not left:
+                raise
+            log.warning("batch tried again, %d times more at most: %s", left, error)
+            worker.stopping.wait(worker.settings.ingest.retry_seconds)
+    raise InterruptedWorkError
 
 
 def _publish(worker: Worker, job: Job, document: Document, title: str, new: list[passages.NewPassage]) -> None:
@@ -145,10 +164,10 @@ def _publish(worker: Worker, job: Job, document: Document, title: str, new: list
     writing(worker.primary, work)
 
 
-def _give_back(worker: Worker, job: Job, why: str | None, pause: float) -> None:
+def _give_back(worker: Worker, job: Job, why: str | None, pause: float, *, tried: bool) -> None:
     def work(connection: Connection) -> None:
         documents.locked(connection, job.document_id)
-        if jobs.release(connection, job, pause):
+        if jobs.release(connection, job, pause, tried=tried):
             documents.mark(connection, job.document_id, "queued", why)
 
     writing(worker.primary, work)

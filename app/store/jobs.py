@@ -59,13 +59,14 @@ def finish(connection: Connection, job: Job) -> bool:
     return connection.execute(statement, {"id": job.id, "owner": job.owner}).rowcount == 1
 
 
-def release(connection: Connection, job: Job, pause_seconds: float) -> bool:
-    """Give the job back untried, for anyone to take after the pause."""
+def release(connection: Connection, job: Job, pause_seconds: float, *, tried: bool) -> bool:
+    """Give the job back for anyone to take after the pause; the attempt counts only if it was ``tried``."""
     statement = text(
-        "update jobs set attempts = attempts - 1, owner = null, lease_until = null,"
+        "update jobs set attempts = attempts - :untried, owner = null, lease_until = null,"
         " run_after = clock_timestamp() + make_interval(secs => :pause) where id = :id and owner = :owner"
     )
-    result = connection.execute(statement, {"id": job.id, "owner": job.owner, "pause": pause_seconds})
+    parameters = {"id": job.id, "owner": job.owner, "pause": pause_seconds, "untried": int(not tried)}
+    result = connection.execute(statement, parameters)
     return result.rowcount == 1
 
 

@@ -25,6 +25,8 @@ class OllamaStandin:
         self.answer_seconds = 0.0
         self.says: str | None = None
         self.breaks_off = 0
+        self.chokes_on = ""
+        self.chokes = 0
         self.embedded = 0
         self.prompts: list[str] = []
         self._server: ThreadingHTTPServer | None = None
@@ -47,6 +49,7 @@ class OllamaStandin:
     def reset(self) -> None:
         self.embed_seconds = self.answer_seconds = 0.0
         self.says, self.breaks_off = None, 0
+        self.chokes_on, self.chokes = "", 0
         if self._server is None:
             self.start()
 
@@ -74,6 +77,10 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
             if self.path == "/api/embed":
                 texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
                 time.sleep(standin.embed_seconds)
+                if standin.chokes and standin.chokes_on in " ".join(texts):
+                    standin.chokes -= 1
+                    self._json({"error": "the runner ended as told"}, 500)
+                    return
                 standin.embedded += len(texts)
                 self._json({"model": asked["model"], "embeddings": [_embedding(text) for text in texts]})
             elif self.path == "/api/chat":
@@ -101,9 +108,9 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(json.dumps(data).encode() + b"\n")
             self.wfile.flush()
 
-        def _json(self, data: dict[str, Any]) -> None:
+        def _json(self, data: dict[str, Any], status: int = 200) -> None:
             body = json.dumps(data).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()

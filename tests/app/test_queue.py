@@ -67,6 +67,31 @@ def test_a_document_deleted_while_it_is_finished_is_deleted_without_a_deadlock(
     assert "deadlock" not in (site.folder / "worker.log").read_text()[log:]
 
 
+def test_one_failure_in_the_middle_of_a_large_document_costs_one_batch(
+    site: Site, admin: Person, collection: str
+) -> None:
+    words = " ".join(f"Crane number {number} lifts {number} tonnes, no less and no more." for number in range(900))
+    site.ollama.chokes_on, site.ollama.chokes = "Crane number 700 ", 1
+    before = site.ollama.embedded
+
+    document = admin.settled(admin.upload(collection, "cranes.txt", words.encode()))
+
+    assert (document["state"], site.ollama.chokes) == ("indexed", 0)
+    assert site.ollama.embedded - before == document["passages"] > 20
+
+
+def test_a_document_that_every_host_fails_at_is_failed_with_their_reason(
+    site: Site, admin: Person, collection: str
+) -> None:
+    site.ollama.chokes_on, site.ollama.chokes = "walrus", 1000
+
+    document = admin.settled(admin.upload(collection, "walrus.txt", b"The walrus is on leave."))
+    other = admin.settled(admin.upload(collection, "seal.txt", b"The seal is at work."))
+
+    assert (document["state"], other["state"]) == ("failed", "indexed")
+    assert document["error"].endswith("a host that does not fail at it (the runner ended as told)")
+
+
 def told(site: Site, document: dict[str, Any]) -> list[str]:
     """What every index was told of the document."""
     statement = text("select kind, passages from changes where document_id = :id order by xid, seq")
