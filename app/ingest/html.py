@@ -5,18 +5,24 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 from app.ingest.outline import Outline, Parsed
 
 _HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
-_LEFT_OUT = frozenset(
-    {"script", "style", "noscript", "template", "nav", "header", "footer", "aside", "svg", "form", "button", "_comment"}
-)
+_ANY_HEADING = ", ".join(_HEADINGS)
+# fmt: off
+_LEFT_OUT = frozenset({
+    "script", "style", "noscript", "template", "nav", "footer", "aside", "svg", "button", "select", "input",
+    "textarea", "option", "_comment",
+})
+# fmt: on
 # DocBook, which many manuals are made with, marks its navigation by class only.
 _LEFT_OUT_CLASSES = frozenset({"navheader", "navfooter", "toc", "id_link", "headerlink"})
 # fmt: off
 _BLOCKS = frozenset({
     "address", "article", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset",
-    "figcaption", "figure", "hr", "html", "li", "main", "ol", "p", "section", "summary", "table", "tbody",
-    "tfoot", "thead", "ul",
+    "figcaption", "figure", "form", "header", "hgroup", "hr", "html", "legend", "li", "main", "ol", "p", "section",
+    "summary", "table", "tbody", "tfoot", "thead", "ul",
 })
 # fmt: on
+# Where one of these begins or ends, so does a word.
+_PARTING = _BLOCKS | _HEADINGS.keys() | {"br", "pre", "tr", "td", "th"}
 # Below the six headings of HTML, a term of a definition list is the heading of its definition.
 _TERM_LEVEL = 7
 
@@ -27,9 +33,10 @@ def parse(content: str, file_name: str) -> Parsed:
     outline = Outline()
     body = page.body
     if body is not None:
-        _Reader(outline).read(body)
-    title = page.css_first("title")
-    return Parsed(_text(title) if title else file_name, outline.sections())
+        _Reader(outline).block(body)
+    # A drawing in the page has titles too.
+    title = page.head.css_first("title") if page.head else None
+    return Parsed((_text(title) if title else "") or file_name, outline.sections())
 
 
 class _Reader:
@@ -40,12 +47,23 @@ class _Reader:
         self._inline: list[str] = []
         self._lists = 0
 
-    def read(self, node: LexborNode) -> None:
+    def block(self, node: LexborNode) -> None:
+        """Read what belongs together and is apart from what is around it."""
+        self._end_block()
+        self._lists += node.tag == "dl"
+        self._read(node)
+        self._end_block()
+        if node.tag == "dl":
+            self._lists -= 1
+            # The list's last term is no heading for what follows the list.
+            self._outline.close(_TERM_LEVEL + self._lists + 1)
+
+    def _read(self, node: LexborNode) -> None:
         for child in node.iter(include_text=True, skip_empty=False):
             tag = child.tag or ""
             if tag == "-text":
                 self._inline.append(child.text(deep=False) or "")
-            elif tag in _LEFT_OUT or _LEFT_OUT_CLASSES.intersection((child.attributes.get("class") or "").split()):
+            elif _is_left_out(child):
                 continue
             elif tag in _HEADINGS:
                 self._end_block()
@@ -57,25 +75,22 @@ class _Reader:
                 self._end_block()
                 self._outline.paragraph("\n".join(line.rstrip() for line in child.text().splitlines() if line.strip()))
             elif tag == "tr":
-                self._end_block()
-                cells = (_text(cell) for cell in child.iter() if cell.tag in {"td", "th"})
-                self._outline.paragraph(" | ".join(cell for cell in cells if cell))
+                self._row(child)
             elif tag == "br":
                 self._inline.append(" ")
             elif tag in _BLOCKS:
-                self._block(child, tag)
+                self.block(child)
             else:
-                self.read(child)
+                self._read(child)
 
-    def _block(self, node: LexborNode, tag: str) -> None:
+    def _row(self, row: LexborNode) -> None:
         self._end_block()
-        self._lists += tag == "dl"
-        self.read(node)
-        self._end_block()
-        if tag == "dl":
-            self._lists -= 1
-            # The list's last term is no heading for what follows the list.
-            self._outline.close(_TERM_LEVEL + self._lists + 1)
+        cells = [cell for cell in row.iter() if cell.tag in {"td", "th"}]
+        if _is_layout(row):
+            for cell in cells:
+                self.block(cell)
+            return
+        self._outline.paragraph(" | ".join(text for text in map(_text, cells) if text))
 
     def _end_block(self) -> None:
         self._outline.paragraph(" ".join("".join(self._inline).split()))
@@ -92,9 +107,23 @@ def _gather(node: LexborNode, parts: list[str]) -> None:
     for child in node.iter(include_text=True, skip_empty=False):
         if child.tag == "-text":
             parts.append(child.text(deep=False) or "")
-        elif child.tag not in _LEFT_OUT and not _LEFT_OUT_CLASSES.intersection(
-            (child.attributes.get("class") or "").split()
-        ):
+        elif not _is_left_out(child):
+            around = " " if child.tag in _PARTING else ""
+            parts.append(around)
             _gather(child, parts)
-            if child.tag in _BLOCKS or child.tag in {"br", "td", "th"}:
-                parts.append(" ")
+            parts.append(around)
+
+
+def _is_layout(row: LexborNode) -> bool:
+    """Whether the cells are columns of a page: they hold headings or tables, and the table has no head."""
+    table = row.parent.parent if row.parent else None
+    has_head = table is not None and any(part.tag == "thead" for part in table.iter())
+    return not has_head and row.css_first(f"{_ANY_HEADING}, table") is not None
+
+
+def _is_left_out(node: LexborNode) -> bool:
+    if node.tag == "header":
+        # Above a whole page it holds the site's name and its menu; with a heading it begins an article.
+        return node.css_first(_ANY_HEADING) is None
+    classes = (node.attributes.get("class") or "").split()
+    return node.tag in _LEFT_OUT or not _LEFT_OUT_CLASSES.isdisjoint(classes)

@@ -61,3 +61,50 @@ def test_a_word_that_a_pdf_breaks_with_a_soft_hyphen_is_one_word() -> None:
     parsed = parse_apart(content, "frist.pdf", Ingest())
 
     assert parsed.sections[0].paragraphs == ("Die Kündigungsfrist beträgt drei Monate.",)
+
+
+@pytest.mark.parametrize(
+    ("page", "read"),
+    [
+        (
+            "<form><h1>Leave</h1>Ask early. <button>Send</button><select><option>May</option></select>"
+            "<textarea>x</textarea></form>Ask Ada.",
+            [("Leave", "Ask early."), ("Leave", "Ask Ada.")],
+        ),
+        (
+            "<header><nav>Home</nav>Halden</header><article><header><h1>Crane</h1>New.</header>Nine tonnes.</article>"
+            "<footer><h2>Imprint</h2>Halden</footer>",
+            [("Crane", "New."), ("Crane", "Nine tonnes.")],
+        ),
+        ("<table><tr><td>Admin<ul><li>read<li>write</ul><td>yes</table>", [("", "Admin read write | yes")]),
+        ("<dl><dt>Admin<ul><li>read</ul><dd>May read.</dl>", [("Admin read", "May read.")]),
+        ("<h2>Crane<div>new</div>model</h2><p>Nine tonnes.", [("Crane new model", "Nine tonnes.")]),
+        (
+            "<table><tr><td><h1>Crane</h1>Nine tonnes.<h2>Use</h2><p>Daily.<td>Beside</table>",
+            [("Crane", "Nine tonnes."), ("Crane > Use", "Daily."), ("Crane > Use", "Beside")],
+        ),
+        ("<table><tr><td><table><tr><td>a<td>b</table><td>beside</table>", [("", "a | b"), ("", "beside")]),
+        (
+            "<table><thead><tr><th>a<th>b<tbody><tr><td><h3>Caution</h3>Hot.<td>c</table>",
+            [("", "a | b"), ("", "Caution Hot. | c")],
+        ),
+    ],
+    ids=["form", "header", "list in a cell", "list in a term", "block in a heading", "layout", "nested", "table"],
+)
+def test_a_web_page_is_read_as_a_person_reads_it(page: str, read: list[tuple[str, str]]) -> None:
+    parsed = parse(f"<!doctype html><body>{page}".encode(), "page.html", 1)
+
+    found = [(" > ".join(section.headings), text) for section in parsed.sections for text in section.paragraphs]
+    assert found == read
+
+
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        ("<title> Crane </title><svg><title>Arrow</title></svg><p>x", "Crane"),
+        ("<body><svg><title>Arrow</title></svg><p>x", "page.html"),
+        ("<title></title><p>x", "page.html"),
+    ],
+)
+def test_a_web_page_without_a_title_of_its_own_is_called_by_its_file(page: str, title: str) -> None:
+    assert parse(page.encode(), "page.html", 1).title == title
