@@ -41,7 +41,11 @@ class Database(Table):
     connect_timeout_seconds: int = Field(default=2, ge=2, le=30, description="Wait for one host before the next.")
     statement_seconds: Seconds = Field(default=20, description="Longest statement of the API.")
     pool_size: int = Field(
-        default=8, ge=1, le=100, description="Connections per process to the replicas, and as many to the primary."
+        default=8,
+        ge=1,
+        le=100,
+        description="Connections per process to the replicas, and as many to the primary; a worker takes no fewer than"
+        " three per thread.",
     )
 
     @model_validator(mode="after")

@@ -24,7 +24,8 @@ def main() -> int:
     settings = load_or_refuse()
     try:
         # A replica sends no notifications; without a primary the poll alone moves the index.
-        primary = engine(settings.database, "read-write")
+        # The listener keeps one of its connections.
+        primary = engine(settings.database, "read-write", at_least=2)
         follower = Follower(settings, engine(settings.database, "prefer-standby"), primary, Vectors(settings.chroma))
     except ConfigurationError as error:
         refuse(error)

@@ -8,7 +8,7 @@ from prometheus_client import start_http_server
 
 from app import log
 from app.inference import worker_client
-from app.ingest.worker import Worker, work
+from app.ingest.worker import CONNECTIONS_PER_THREAD, Worker, work
 from app.settings import ConfigurationError, load_or_refuse, refuse
 from app.store.database import engine
 
@@ -18,7 +18,8 @@ def main() -> int:
     log.configure()
     settings = load_or_refuse()
     try:
-        primary = engine(settings.database, "read-write")
+        at_least = CONNECTIONS_PER_THREAD * settings.ingest.threads
+        primary = engine(settings.database, "read-write", at_least=at_least)
     except ConfigurationError as error:
         refuse(error)
     stopping = threading.Event()

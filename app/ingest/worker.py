@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import ollama
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import inference, metrics
 from app.ingest.outline import UnreadableError
@@ -25,6 +25,8 @@ from app.store.listen import Listener
 log = logging.getLogger(__name__)
 
 BATCH_TRIES = 4
+# One to work with, one that keeps the lease meanwhile, and the listener's.
+CONNECTIONS_PER_THREAD = 3
 
 
 class InterruptedWorkError(Exception):
@@ -197,7 +199,7 @@ def _lease(worker: Worker, job: Job) -> Iterator[threading.Event]:
                 if not writing(worker.primary, lambda connection: jobs.extend(connection, job, seconds)):
                     lost.set()
                     return
-            except DBAPIError as error:
+            except SQLAlchemyError as error:
                 log.warning("lease of document=%s not extended: %s", job.document_id, str(error).splitlines()[0])
 
     thread = threading.Thread(target=extend, daemon=True)

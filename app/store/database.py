@@ -13,12 +13,12 @@ Work = Callable[[Connection], Result]
 Target = Literal["prefer-standby", "read-write"]
 
 
-def engine(settings: Database, target: Target, statement_seconds: float | None = None) -> Engine:
+def engine(settings: Database, target: Target, statement_seconds: float | None = None, *, at_least: int = 1) -> Engine:
     """A pool of connections to the kind of server named; libpq tries the hosts until one fits."""
     return create_engine(
         URL.create("postgresql+psycopg2"),
         connect_args=_libpq(settings, target, statement_seconds),
-        pool_size=settings.pool_size,
+        pool_size=max(settings.pool_size, at_least),
         max_overflow=0,
         pool_timeout=5,
         # A server that went away costs one ping here instead of one failed request.

@@ -11,10 +11,17 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, create_engine, text
 
-from tests.app.ollama_standin import OllamaStandin
+from app.settings import Database, Inference, Settings
+from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
 from tests.app.servers import ROOT, PostgreSQL, Process, wait_for
 
 PASSWORD = "correct horse battery staple"
+# For a part that a test runs by itself, given its connections.
+SETTINGS = Settings(
+    domain="rag.test",
+    database=Database(hosts=("127.0.0.1",)),
+    inference=Inference(chat_model=CHAT, embedding_model=EMBED, embedding_dimension=DIMENSION),
+)
 
 
 @dataclass

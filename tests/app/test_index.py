@@ -16,17 +16,11 @@ from sqlalchemy.pool import NullPool
 from app.index import follower
 from app.index.follower import Follower, follow
 from app.index.vectors import Progress, Vectors
-from app.settings import Chroma, Database, Inference, Settings
+from app.settings import Chroma
 from app.store.changes import Position
-from tests.app.ollama_standin import CHAT, DIMENSION, EMBED
+from tests.app.ollama_standin import DIMENSION
 from tests.app.servers import chroma, free_port
-from tests.app.site import Person, Site
-
-SETTINGS = Settings(
-    domain="rag.test",
-    database=Database(hosts=("127.0.0.1",)),
-    inference=Inference(chat_model=CHAT, embedding_model=EMBED, embedding_dimension=DIMENSION),
-)
+from tests.app.site import SETTINGS, Person, Site
 
 
 @pytest.fixture

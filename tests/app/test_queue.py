@@ -1,15 +1,21 @@
 """The queue of documents: workers, uploads and deletions that meet."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+import ollama
+from sqlalchemy import create_engine, text
 
-from tests.app.servers import wait_for
-from tests.app.site import Person, Site
+from app.ingest.worker import Worker, _lease
+from app.settings import Ingest
+from app.store import jobs
+from tests.app.servers import Process, wait_for
+from tests.app.site import SETTINGS, Person, Site
 
 OLD, NEW = b"On Friday the cook is Ada.", b"On Friday the cook is Grace."
 
@@ -90,6 +96,49 @@ def test_a_document_that_every_host_fails_at_is_failed_with_their_reason(
 
     assert (document["state"], other["state"]) == ("failed", "indexed")
     assert document["error"].endswith("a host that does not fail at it (the runner ended as told)")
+
+
+def test_a_worker_has_as_many_connections_as_its_threads_need(site: Site, admin: Person, collection: str) -> None:
+    configuration = site.folder / "threads.toml"
+    given = (site.folder / "rag.toml").read_text()
+    configuration.write_text(
+        given.replace("pool_size = 8", "pool_size = 1").replace("[ingest]", "[ingest]\nthreads = 3")
+    )
+    site.worker.stop()
+    worker = Process(site.worker.command, {**site.environment, "RAG_CONFIG": str(configuration)}, site.worker.log)
+    # Longer than a lease, so that each of the three must be kept.
+    site.ollama.embed_seconds = 3
+    worker.launch()
+    try:
+        uploads = [admin.upload(collection, f"{n}.txt", f"Crane {n} lifts nine tonnes.".encode()) for n in range(3)]
+        assert [admin.settled(document)["state"] for document in uploads] == ["indexed"] * 3
+    finally:
+        worker.stop()
+
+
+def test_a_lease_outlives_a_moment_without_a_free_connection(site: Site, admin: Person, collection: str) -> None:
+    site.worker.stop()
+    document = admin.upload(collection, "crane.txt", b"The crane lifts nine tonnes.")
+    with site.database.begin() as connection:
+        job = jobs.take(connection, "this test", 60)
+    assert job
+    small = create_engine(site.database.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    ingest = Ingest(lease_seconds=0.9)
+    worker = Worker(SETTINGS.model_copy(update={"ingest": ingest}), small, ollama.Client(), threading.Event())
+
+    def lease() -> object:
+        with site.database.connect() as connection:
+            return connection.execute(text("select lease_until from jobs where id = :id"), {"id": job.id}).scalar_one()
+
+    taken = lease()
+    with small.connect() as only, _lease(worker, job) as lost:
+        time.sleep(1)
+        only.close()
+        wait_for("the lease is extended", lambda: lease() != taken, 5)
+
+    assert not lost.is_set()
+    small.dispose()
+    admin.call("DELETE", f"/api/documents/{document['id']}")
 
 
 def told(site: Site, document: dict[str, Any]) -> list[str]:
