@@ -14,7 +14,7 @@ from app.api.context import Here, Me, document_of, readable, writable
 from app.api.problems import Problem, not_found
 from app.store import documents, passages
 from app.store.database import reading, writing
-from app.store.documents import Document, Upload
+from app.store.documents import Document, Place, Upload
 
 router = APIRouter(prefix="/api")
 
@@ -45,8 +45,9 @@ def list_documents(me: Me, here: Here, name: str, after: str = "", limit: int = 
     """The collection's documents by file name; ``next`` is the ``after`` of the next page."""
     collection = readable(here, me, name, fresh=True)
     most = min(max(limit, 1), MOST_LISTED)
-    found = here.fresh(lambda connection: documents.of_collection(connection, collection.id, most, after))
-    following = found[-1].file_name if len(found) == most else None
+    place = _place(after) if after else None
+    found = here.fresh(lambda connection: documents.of_collection(connection, collection.id, most, place))
+    following = f"{found[-1].id}/{found[-1].file_name}" if len(found) == most else None
     return {"documents": [shown(document) for document in found], "next": following}
 
 
@@ -111,6 +112,14 @@ def shown(document: Document) -> dict[str, Any]:
         "created_at": document.created_at.isoformat(),
         "changed_at": document.changed_at.isoformat(),
     }
+
+
+def _place(after: str) -> Place:
+    identifier, _, file_name = after.partition("/")
+    try:
+        return Place(file_name, UUID(identifier))
+    except ValueError:
+        raise Problem(422, f"after = {after}; the next of an earlier answer", "begin without after") from None
 
 
 def _file_name(given: str) -> str:

@@ -35,6 +35,14 @@ class Document:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where in a collection's list a document stands, whether it is still there or not."""
+
+    file_name: str
+    id: UUID
+
+
+@dataclass(frozen=True)
 class Upload:
     collection_id: UUID
     user_id: UUID
@@ -91,13 +99,15 @@ def locked(connection: Connection, document_id: UUID) -> Document | None:
     return find(connection, document_id)
 
 
-def of_collection(connection: Connection, collection_id: UUID, limit: int, after: str = "") -> list[Document]:
-    """The collection's documents by file name, those behind ``after``."""
-    statement = text(
-        _SELECT + "where d.collection_id = :collection and d.file_name > :after"
-        " order by d.file_name, d.created_at limit :limit"
-    )
-    parameters = {"collection": collection_id, "limit": limit, "after": after}
+def of_collection(
+    connection: Connection, collection_id: UUID, limit: int, after: Place | None = None
+) -> list[Document]:
+    """The collection's documents by file name, those behind ``after``; equal names have an order too."""
+    behind = "and (d.file_name, d.id) > (:name, :id) " if after else ""
+    statement = text(_SELECT + f"where d.collection_id = :collection {behind}order by d.file_name, d.id limit :limit")
+    parameters = {"collection": collection_id, "limit": limit}
+    if after:
+        parameters |= {"name": after.file_name, "id": after.id}
     return [_document(row) for row in connection.execute(statement, parameters)]
 
 

@@ -121,6 +121,27 @@ def test_a_deleted_document_is_found_no_more(site: Site, admin: Person, collecti
     assert admin.call("GET", f"/api/documents/{document['id']}").status_code == 404
 
 
+def test_a_list_in_pages_leaves_out_no_document_of_a_name_that_others_have_too(
+    site: Site, admin: Person, collection: str
+) -> None:
+    # Versions of one document are there side by side until the newest is indexed.
+    site.worker.stop()
+    names = ["a.txt", "rota.txt", "rota.txt", "rota.txt", "z.txt"]
+    uploaded = [admin.upload(collection, name, f"Version {n}".encode()) for n, name in enumerate(names)]
+
+    listed: list[dict[str, Any]] = []
+    after: str | None = ""
+    while after is not None:
+        path = f"/api/collections/{collection}/documents"
+        page = admin.get(path, params={"after": after, "limit": 2})
+        listed, after = [*listed, *page["documents"]], page["next"]
+
+    assert [document["file_name"] for document in listed] == names
+    assert {document["id"] for document in listed} == {document["id"] for document in uploaded}
+    refused = admin.call("GET", path, params={"after": "rota.txt"})
+    assert (refused.status_code, refused.json()["error"]) == (422, "after = rota.txt; the next of an earlier answer")
+
+
 def test_the_source_comes_back_as_it_was_uploaded(admin: Person, collection: str) -> None:
     content = formats.contract("contract.pdf")
     document = admin.upload(collection, "contract.pdf", content)
