@@ -32,11 +32,13 @@ def _refuse_if_too_long(characters: int, file_name: str) -> None:
 
 def _parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
     suffix = PurePath(file_name).suffix.lower()
-    if content.startswith(b"%PDF-"):
+    # Some programs write something before the PDF, which readers pass over; a text may speak of the mark.
+    start = content[:1024].find(b"%PDF-")
+    if start == 0 or (start > 0 and suffix == ".pdf"):
         # Loading the PDF library takes longer than most other documents take to parse.
         from app.ingest import pdf  # noqa: PLC0415
 
-        return pdf.parse(content, file_name, max_pages)
+        return pdf.parse(content[start:], file_name, max_pages)
     if suffix == ".pdf":
         raise UnreadableError(f"{file_name} = no PDF in spite of its name; a file that begins with %PDF-")
     text = _decoded(content, file_name)
@@ -60,5 +62,10 @@ def _decoded(content: bytes, file_name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # Old Western European exports; what else it might be cannot be told from the bytes.
-        return content.decode("cp1252", errors="replace")
+        text = content.decode("utf-8-sig", errors="replace")
+    # Where most of what is not ASCII is whole, the rest is damage.
+    damaged, beyond_ascii = text.count("\ufffd"), len(text) - len(text.encode("ascii", "ignore"))
+    if damaged <= beyond_ascii / 2:
+        return text
+    # Old Western European exports; what else it might be cannot be told from the bytes.
+    return content.decode("cp1252", errors="replace")

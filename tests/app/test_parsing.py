@@ -108,3 +108,33 @@ def test_a_web_page_is_read_as_a_person_reads_it(page: str, read: list[tuple[str
 )
 def test_a_web_page_without_a_title_of_its_own_is_called_by_its_file(page: str, title: str) -> None:
     assert parse(page.encode(), "page.html", 1).title == title
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (
+            "Die Kündigungsfrist beträgt drei Monate.".encode().replace(b"drei", b"\xff drei"),
+            "Kündigungsfrist beträgt \ufffd",
+        ),
+        ("Die Kündigungsfrist beträgt drei Monaté".encode()[:-1], "Kündigungsfrist beträgt drei Monat\ufffd"),
+        (b"Das Caf\xe9 schlie\xdft um neun.", "Café schließt um neun."),
+        ("Das Café.".encode() + b" Das Caf\xe9 schlie\xdft um neun.", "schließt um neun."),
+    ],
+    ids=["a damaged byte", "cut off", "cp1252", "mostly cp1252"],
+)
+def test_one_damaged_byte_spoils_no_other_word(content: bytes, text: str) -> None:
+    assert text in parse(content, "frist.txt", 1).sections[0].paragraphs[0]
+
+
+@pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 900])
+def test_a_pdf_with_something_before_it_is_read(before: bytes) -> None:
+    parsed = parse(before + formats.contract("contract.pdf"), "contract.PDF", 9)
+
+    assert [section.page for section in parsed.sections] == [1, 2]
+
+
+def test_a_text_about_pdf_is_no_pdf() -> None:
+    parsed = parse(b"A PDF file begins with %PDF-1.7 and a line of bytes.", "about.txt", 9)
+
+    assert parsed.sections[0].paragraphs == ("A PDF file begins with %PDF-1.7 and a line of bytes.",)
