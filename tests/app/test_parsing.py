@@ -138,3 +138,42 @@ def test_a_text_about_pdf_is_no_pdf() -> None:
     parsed = parse(b"A PDF file begins with %PDF-1.7 and a line of bytes.", "about.txt", 9)
 
     assert parsed.sections[0].paragraphs == ("A PDF file begins with %PDF-1.7 and a line of bytes.",)
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "read"),
+    [
+        (
+            "# Use\n```make demo```\n# Next\nText.\n",
+            "Use",
+            [("Use", "```make demo```"), ("Next", "Text.")],
+        ),
+        (
+            "````\n```sh\n# no heading\n```\n````\n# Next\nText.\n",
+            "Next",
+            [("", "```sh\n# no heading\n```"), ("Next", "Text.")],
+        ),
+        (
+            "Crane | Tonnes\n--- | ---\nA | nine\nB | ten\n\nEither a | b.\n",
+            "a.md",
+            [("", "Crane | Tonnes"), ("", "A | nine"), ("", "B | ten"), ("", "Either a | b.")],
+        ),
+        (
+            "Crane\n=====\n\nNew.\n\nUse\n---\nDaily.\n\n---\n\n- Oil it\n---\nOne\ntwo\n---\n",
+            "Crane",
+            [("Crane", "New."), ("Crane > Use", "Daily."), ("Crane > Use", "- Oil it"), ("Crane > Use", "One two")],
+        ),
+        (
+            "---\ntitle: 'The new crane'\ntags: [crane]\n---\n# Use\nDaily.\n",
+            "The new crane",
+            [("Use", "Daily.")],
+        ),
+        ("---\n\nNo front matter.\n\n---\n", "a.md", [("", "No front matter.")]),
+    ],
+    ids=["code in one line", "fence in a fence", "table", "underlined", "front matter", "rules"],
+)
+def test_markdown_is_read_as_its_writer_meant_it(text: str, title: str, read: list[tuple[str, str]]) -> None:
+    parsed = parse(text.encode(), "a.md", 1)
+
+    found = [(" > ".join(section.headings), text) for section in parsed.sections for text in section.paragraphs]
+    assert (parsed.title, found) == (title, read)
