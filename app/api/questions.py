@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import metrics
@@ -19,6 +19,7 @@ from app.api.context import Context, Here, Me, readable
 from app.api.problems import Problem, translated
 from app.api.streams import with_heartbeats
 from app.inference import BusyError, InferenceUnavailableError
+from app.ingest.clean import clean
 from app.retrieve.search import Found, search
 from app.store import questions
 from app.store.collections import Collection
@@ -27,8 +28,8 @@ from app.store.users import User
 
 router = APIRouter(prefix="/api")
 
-# PostgreSQL's text holds every character but one.
-Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$")]
+# PostgreSQL's text holds every character but one; the others are written as in the documents.
+Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$"), AfterValidator(clean)]
 
 
 class Asked(BaseModel):
@@ -39,9 +40,7 @@ class Asked(BaseModel):
 
 
 @router.get("/search")
-async def find(
-    me: Me, here: Here, collection: str, q: Annotated[str, Query(min_length=1, max_length=4000)], limit: int = 10
-) -> dict[str, Any]:
+async def find(me: Me, here: Here, collection: str, q: Annotated[Text, Query()], limit: int = 10) -> dict[str, Any]:
     """The best passages for the words; ``degraded`` names the half of the search that could not take part."""
     where = await run_in_threadpool(readable, here, me, collection)
     found = await search(here.searcher, where.id, q, min(max(limit, 1), 50))

@@ -6,6 +6,7 @@ import pytest
 
 from app.answer import prompt
 from app.answer.cite import REFUSAL, check
+from app.api.questions import Asked
 from app.ingest.formats import parse
 from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.split import split
@@ -57,6 +58,12 @@ def test_text_is_read_in_whatever_encoding_a_windows_program_wrote_it(encoding: 
 def test_a_text_beyond_all_measure_is_refused_by_its_length() -> None:
     with pytest.raises(UnreadableError, match=r"shelf\.txt = 20000002 characters; at most 20000000"):
         parse(b"x " * 10_000_001, "shelf.txt", 1)
+
+
+def test_a_question_is_written_as_documents_are_however_it_was_typed() -> None:
+    asked = Asked(collection="c", question="Wo steht die Ku\u0308ndigungs\u00adfrist?")
+
+    assert asked.question == "Wo steht die Kündigungsfrist?"
 
 
 def test_a_text_without_full_stops_is_cut_all_the_same() -> None:
