@@ -1,12 +1,12 @@
 """SSH: a deploy user with a key, and no root and no passwords once that user gets in."""
 
 from pyinfra import host
-from pyinfra.api import FunctionCommand, deploy, operation
+from pyinfra.api import deploy, operation
 
 from inventories.connection import MachineConnector
 from inventories.settings import Ssh
 from tasks.login import log_in_anew
-from tasks.operations import Commands, ensure
+from tasks.operations import Commands, call, ensure
 from tasks.wants import Directory, File, Unit, User, rendered
 
 SSHD = "/etc/ssh/sshd_config.d/10-rag.conf"
@@ -48,4 +48,4 @@ def deploy_user_gets_in() -> Commands:
     if not isinstance(connector, MachineConnector) or not connector.user:
         host.noop("this run is the deploy user's")
         return
-    yield FunctionCommand(log_in_anew, (), {})
+    yield call(log_in_anew)

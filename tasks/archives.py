@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.api import FactBase, FunctionCommand, StringCommand, operation
+from pyinfra.api import FactBase, StringCommand, operation
 from pyinfra.api.exceptions import OperationError
 
 from inventories.settings import Machine, Ssh
-from tasks.operations import Commands
+from tasks.operations import Commands, call
 
 KEPT = 3
 
@@ -53,7 +53,7 @@ def unpacked(
     """
     found = host.get_fact(Unpacked, folder=folder)
     if release not in found:
-        yield FunctionCommand(_push_archive, (folder, release, archive, ssh, machine, after), {})
+        yield call(_push_archive, folder, release, archive, ssh, machine, after)
     if f"current {release}" not in found:
         yield StringCommand(
             f"ln -sfn releases/{release} {folder}/current.new && mv -T {folder}/current.new {folder}/current"

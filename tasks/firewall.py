@@ -3,13 +3,13 @@
 import hashlib
 
 from pyinfra import host
-from pyinfra.api import FunctionCommand, StringCommand, deploy, operation
+from pyinfra.api import StringCommand, deploy, operation
 
 from inventories.network import openings, vrrp_peers
 from inventories.settings import Machine, Site
 from tasks.facts import Found, MachineState
 from tasks.login import log_in_anew
-from tasks.operations import Commands, put
+from tasks.operations import Commands, call, put
 from tasks.wants import Check, File, Unit, Wants, rendered
 
 RULES = "/etc/nftables.conf"
@@ -49,7 +49,7 @@ def filtered(rules: bytes) -> Commands:
         return
     yield from put([File(DRAFT, text)])
     yield StringCommand(TRY)
-    yield FunctionCommand(log_in_anew, (), {})
+    yield call(log_in_anew)
     yield StringCommand(KEEP)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pyinfra import host
-from pyinfra.api import FactBase, FunctionCommand, StringCommand, deploy, operation
+from pyinfra.api import FactBase, StringCommand, deploy, operation
 from pyinfra.api.exceptions import OperationError, PyinfraError
 
 from inventories.network import OLLAMA
 from inventories.settings import Inference, Machine, Model, Site, Ssh
 from tasks.archives import sha256_of, stream, unpacked
-from tasks.operations import Commands, ensure
+from tasks.operations import Commands, call, ensure
 from tasks.wants import Check, Directory, File, Unit, User, rendered
 
 HOME = "/var/lib/ollama"
@@ -124,12 +124,12 @@ def models_present(models: list[Model], store: Path | None, ssh: Ssh, machine: M
         return
     for model in absent:
         if store:
-            yield FunctionCommand(_push_model, (model, store, ssh, machine), {})
+            yield call(_push_model, model, store, ssh, machine)
         else:
             yield StringCommand(
                 f"OLLAMA_HOST=127.0.0.1:{OLLAMA.backend} /opt/ollama/current/bin/ollama pull {model.name}"
             )
-    yield FunctionCommand(_verify, (models,), {})
+    yield call(_verify, models)
 
 
 def manifest_path(model: Model) -> Path:

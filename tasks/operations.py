@@ -6,17 +6,33 @@ import io
 import shlex
 import tarfile
 from collections import defaultdict
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 from gevent.lock import BoundedSemaphore
-from pyinfra import host
-from pyinfra.api import FunctionCommand, StringCommand, operation
-from pyinfra.api.exceptions import OperationError
+from pyinfra import host, logger
+from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
+from pyinfra.api.exceptions import OperationError, PyinfraError
 
 from tasks.facts import Found, MachineState, quoted
 from tasks.wants import Check, Directory, File, Unit, User, Wants
 
 Commands = Generator[StringCommand | FunctionCommand]
+
+
+def call(function: Callable[..., None], *arguments: object) -> FunctionCommand:
+    """A function of the controller as a command: what it refuses is one red line, and the machine has failed."""
+    return FunctionCommand(_in_one_line, (function, arguments), {})
+
+
+def _in_one_line(state: State, host: Host, function: Callable[..., None], arguments: tuple[object, ...]) -> bool:
+    # pyinfra gives ``state`` and ``host`` to a function that names them, and takes its False as a failure; what such
+    # a function raises it would show with a traceback, which is right for our own mistakes alone.
+    try:
+        function(*arguments)
+    except PyinfraError as refused:
+        host.log_styled(str(refused), fg="red", log_func=logger.error)
+        return False
+    return True
 
 
 @operation()
@@ -118,7 +134,7 @@ def _start(unit: Unit, words: set[str], stale: list[File], check: Check | None) 
         return
     verb = "reload" if unit.reloads else "restart"
     if unit.in_turn:
-        yield FunctionCommand(_in_turn, (unit, verb, check), {})
+        yield call(_in_turn, unit, verb, check)
     else:
         yield StringCommand(f"systemctl {verb} {unit.name} || {_blame(unit)}")
 

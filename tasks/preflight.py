@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from pyinfra import host
-from pyinfra.api import FactBase, FunctionCommand, deploy, operation
+from pyinfra.api import FactBase, deploy, operation
 from pyinfra.api.exceptions import OperationError
 
 from inventories.settings import Machine, Site
-from tasks.operations import Commands
+from tasks.operations import Commands, call
 
 DISK_MB = {"database": 4096, "inference": 4096, "app": 4096}
 
@@ -61,7 +61,7 @@ def fit(machine: Machine) -> Commands:
     if not said:
         host.noop(f"{machine.name} fits its roles")
         return
-    yield FunctionCommand(_refuse, (f"{machine.name}: {said[0]}",), {})
+    yield call(_refuse, f"{machine.name}: {said[0]}")
 
 
 def _refuse(text: str) -> None:

@@ -52,6 +52,7 @@ class Here:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.said: list[str] = []
         self.state = folder / "systemd"
         tools = folder / "tools"
         for made in (self.state, tools):
@@ -77,6 +78,9 @@ class Here:
         done = self.shell(command.get_raw_value())
         return done.returncode == 0, SimpleNamespace(stderr_lines=done.stderr.splitlines())
 
+    def log_styled(self, text: str, **_: object) -> None:
+        self.said.append(text)
+
     def noop(self, _: str) -> None:
         """A wish that is already true."""
 
@@ -89,7 +93,9 @@ class Here:
                     break
                 done.append(str(command))
                 if isinstance(command, FunctionCommand):
-                    command.function(*command.args, **command.kwargs)
+                    # As pyinfra runs it: its own words for the machine, and False for a failure.
+                    well = command.execute(None, self, {})  # type: ignore[arg-type]
+                    assert well is not False, self.said[-1]
                     continue
                 ran = self.shell(command.get_raw_value(), command.connector_arguments.get("_stdin", ""))
                 assert ran.returncode == 0, ran.stderr

@@ -3,11 +3,12 @@
 import getpass
 import grp
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from pyinfra.api.exceptions import OperationError
 from pyinfra.context import ctx_host
 
 from tasks import operations
@@ -15,6 +16,7 @@ from tasks.facts import Found
 from tasks.operations import ensure, put, waiting
 from tasks.wants import Check, Directory, File, Unit, User, Wants, credential
 from tests.unit.machines import Here
+from tests.unit.sites import ROOT
 
 ME = getpass.getuser()
 MINE = grp.getgrgid(os.getgid()).gr_name
@@ -168,12 +170,52 @@ def test_a_restart_that_breaks_one_machine_spares_the_next(here: Here, tmp_path:
         machine.asked()
     first.put("a.service", breaks="yes")
 
-    with pytest.raises(OperationError, match=r"a\.service on here: a\.service breaks"):
+    with pytest.raises(AssertionError, match=r"a\.service on here: a\.service breaks"):
         first.deploy(ensure, **service(first.folder, "2", in_turn=True))
-    with pytest.raises(OperationError, match=r"a\.service = not restarted; it did not come back on here; mend that"):
+    with pytest.raises(AssertionError, match=r"a\.service = not restarted; it did not come back on here; mend that"):
         second.deploy(ensure, **service(second.folder, "2", in_turn=True))
 
     assert second.asked() == []
+
+
+REFUSING = """
+from pyinfra.api import operation
+from pyinfra.api.exceptions import OperationError
+from tasks.operations import barrier, call
+
+def refuse(text):
+    raise OperationError(text)
+
+@operation()
+def refused():
+    yield call(refuse, "thing = 1; two is needed; cat thing")
+
+refused(name="Refuse")
+barrier(name="Go on")
+"""
+
+
+def test_what_the_controller_refuses_is_one_line_and_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "deploy.py").write_text(REFUSING)
+    pyinfra = Path(sys.executable).with_name("pyinfra")
+
+    done = subprocess.run(
+        [pyinfra, "-y", "@local", "deploy.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYINFRA_PROGRESS": "off", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert [line for line in said.splitlines() if "two is needed" in line] == [
+        "    [@local] thing = 1; two is needed; cat thing"
+    ]
+    assert "Traceback" not in said
+    assert "Unexpected" not in said
+    assert "Starting operation: Go on" not in said
 
 
 def test_a_machine_that_comes_back_gives_the_turn_to_the_next(here: Here, tmp_path: Path) -> None:
