@@ -81,7 +81,12 @@ def _push_archive(
 
 @cache
 def sha256_of(path: Path) -> str:
-    """The file's checksum; a big file is read once in a run."""
+    """The checksum of a file that stays as it is; a big one is read once in a run."""
+    return checksum(path)
+
+
+def checksum(path: Path) -> str:
+    """The checksum of a file as it is now."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

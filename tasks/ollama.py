@@ -5,13 +5,14 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from gevent.lock import BoundedSemaphore
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, deploy, operation
 from pyinfra.api.exceptions import OperationError, PyinfraError
 
 from inventories.network import OLLAMA
 from inventories.settings import Inference, Machine, Model, Site, Ssh
-from tasks.archives import sha256_of, stream, unpacked
+from tasks.archives import checksum, sha256_of, stream, unpacked
 from tasks.operations import Commands, call, ensure
 from tasks.wants import Check, Directory, File, Unit, User, rendered
 
@@ -19,6 +20,10 @@ HOME = "/var/lib/ollama"
 MODELS = f"{HOME}/models"
 UNIT = "/etc/systemd/system/ollama.service"
 URL = f"http://127.0.0.1:{OLLAMA.backend}"
+# curl's: refused by the server, no ranges there, draft longer than the file.
+CANNOT_GO_ON = {22, 33, 36}
+
+_fetching = BoundedSemaphore(1)
 
 
 @deploy("Ollama")
@@ -68,22 +73,38 @@ def ollama(site: Site, machine: Machine) -> None:
 def verified_archive(settings: Inference) -> Path:
     """Ollama's archive on the controller, fetched once when it is missing; any other checksum is refused."""
     path = settings.archive
-    if not path.is_file():
-        if not settings.archive_url:
-            raise PyinfraError(f"inference.archive = {path}; the file is needed; make stand-in builds the lab's")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".part")
-        fetch = ["curl", "--fail", "--location", "--silent", "--show-error", "--continue-at", "-"]
-        done = subprocess.run([*fetch, "--output", str(draft), settings.archive_url], check=False)
-        if done.returncode:
-            raise PyinfraError(f"inference.archive_url = {settings.archive_url}; not fetched; put the file at {path}")
-        draft.replace(path)
+    # Every inference host asks for it at the same time.
+    with _fetching:
+        if not path.is_file():
+            _fetch(settings, path.with_suffix(".part"))
     if sha256_of(path) != settings.archive_sha256:
         raise PyinfraError(
             f"inference.archive = {path} with sha256 {sha256_of(path)}; "
             f"{settings.archive_sha256} is needed; remove the file or correct inference.archive_sha256"
         )
     return path
+
+
+def _fetch(settings: Inference, draft: Path) -> None:
+    path, url = settings.archive, settings.archive_url
+    if not url:
+        raise PyinfraError(f"inference.archive = {path}; the file is needed; make stand-in builds the lab's")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fetch = ["curl", "--fail", "--location", "--silent", "--show-error", "--continue-at", "-"]
+    done = subprocess.run([*fetch, "--output", str(draft), url], check=False)
+    if done.returncode:
+        # An interrupted draft is gone on with; one that the server does not go on with would fail for ever.
+        if done.returncode in CANNOT_GO_ON:
+            draft.unlink(missing_ok=True)
+        raise PyinfraError(f"inference.archive_url = {url}; not fetched; put the file at {path}")
+    found = checksum(draft)
+    if found != settings.archive_sha256:
+        draft.unlink()
+        raise PyinfraError(
+            f"inference.archive_url = {url} with sha256 {found}; {settings.archive_sha256} is needed; "
+            "correct inference.archive_url or inference.archive_sha256"
+        )
+    draft.replace(path)
 
 
 class Models(FactBase[dict[str, str]]):
