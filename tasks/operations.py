@@ -59,7 +59,7 @@ def ensure(
     """
     wants = Wants(tuple(users), tuple(directories), tuple(files), tuple(absent), tuple(units), check)
     found: Found = host.get_fact(MachineState, wants=wants)
-    stale = [file for file in wants.files if found.marks.get(file.path) != _mark(file)]
+    stale = stale_files(wants, found)
     before = [*_lacking_users(wants, found), *_lacking_directories(wants, found), *put(stale)]
     before += [StringCommand(f"rm -rf -- {quoted(gone)}")] if (gone := [p for p in absent if p in found.marks]) else []
     starts = [
@@ -75,6 +75,11 @@ def ensure(
     yield from starts
     if check:
         yield StringCommand(waiting(check, wants.units))
+
+
+def stale_files(wants: Wants, found: Found) -> list[File]:
+    """The files that are missing or differ in content or rights."""
+    return [file for file in wants.files if found.marks.get(file.path) != _mark(file)]
 
 
 def _mark(file: File) -> str:

@@ -1,11 +1,14 @@
 """SSH: the deploy user with a key; nobody else, nothing weaker."""
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from inventories.settings import Machine, Site
-from tests.live.fleet import Fleet
+from tests.live.fleet import ROOT as CHECKOUT
+from tests.live.fleet import Fleet, command_of, environment
 
 STRONG = {
     "KEX algorithms": {
@@ -24,6 +27,7 @@ STRONG = {
     "MACs stoc": {"hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"},
     "host key algorithms": {"ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"},
 }
+OTHERS = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleKeyOfOneOperatorReplaceItWithYourOwn operator@example.org"
 # What servers say of themselves in the list of key exchanges.
 MARKERS = {"ext-info-s", "kex-strict-s-v00@openssh.com"}
 # sshd shuts out, for a while, who fails often: two failing logins on each machine stay below that.
@@ -67,3 +71,31 @@ def test_a_weak_client_is_turned_away(fleet: Fleet, site: Site, weak: str) -> No
 
     assert refused.returncode == 255
     assert "no matching" in refused.stderr, refused.stderr
+
+
+@pytest.mark.lab
+def test_keys_without_the_controllers_own_are_taken_back_while_it_is_still_in(
+    fleet: Fleet, site: Site, tmp_path: Path
+) -> None:
+    # Given: a site file whose only key is somebody else's.
+    name = site.machines[-1].name
+    look = "sudo cat ~/.ssh/authorized_keys"
+    before = fleet.ssh(name, command=look).stdout
+    text = (CHECKOUT / "inventories" / site.name).read_text()
+    others = text.replace("authorized_keys=(_lab.public_key,)", f'authorized_keys=("{OTHERS}",)')
+    assert others != text
+    inventory = tmp_path / site.name
+    inventory.write_text(others)
+
+    # When
+    words = command_of(site.name, "--limit", name)
+    command = [word.replace(f"inventories/{site.name}", str(inventory)) for word in words]
+    done = subprocess.run(command, cwd=CHECKOUT, env=environment(), capture_output=True, text=True, check=False)
+
+    # Then: one line says so, and everybody who got in gets in.
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert f"a new login on {name} = " in said
+    assert "the old are back" in said
+    assert "Traceback" not in said
+    assert fleet.ssh(name, command=look).stdout == before

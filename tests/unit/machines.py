@@ -53,6 +53,7 @@ class Here:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.said: list[str] = []
+        self.connector: object = None
         self.state = folder / "systemd"
         tools = folder / "tools"
         for made in (self.state, tools):

@@ -16,7 +16,7 @@ from tests.lab import plan
 from tests.lab.sites import load_site
 
 ROOT = Path(__file__).parents[2]
-KEY = "ssh-ed25519 AAAA operator@example.org"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleKeyOfOneOperatorReplaceItWithYourOwn operator@example.org"
 ROLES: frozenset[Role] = frozenset({"etcd", "database", "inference", "app", "balancer", "monitoring", "backup"})
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from inventories.settings import Application, Database, Inference, Machine, Model, SettingsError, Site, Vip
-from tests.unit.sites import ROOT
+from inventories.settings import Application, Database, Inference, Machine, Model, SettingsError, Site, Ssh, Vip
+from tests.unit.sites import KEY, ROOT
 
 PYINFRA = Path(sys.executable).parent / "pyinfra"
 
@@ -57,6 +57,20 @@ REFUSED: dict[str, tuple[Callable[[Site], object], str]] = {
         lambda site: Inference(archive_sha256="abc"),
         "inference.archive_sha256 = 'abc'; string should match pattern",
     ),
+    "a private key": (
+        lambda site: Ssh(authorized_keys=("-----BEGIN OPENSSH PRIVATE KEY-----",)),
+        "authorized_keys = '-----BEGIN OPENSSH PRIVATE KEY-----'; a public key's line is needed, as in id_ed25519.pub",
+    ),
+    "half a key": (
+        lambda site: Ssh(authorized_keys=(KEY, KEY.partition("=")[0][:60])),
+        "a public key's line is needed",
+    ),
+    "a key under another type's name": (
+        lambda site: Ssh(authorized_keys=(KEY.replace("ssh-ed25519", "ssh-rsa"),)),
+        "a public key's line is needed",
+    ),
+    "a key that is a comment": (lambda site: Ssh(authorized_keys=(f"# {KEY}",)), "a public key's line is needed"),
+    "two keys in one line": (lambda site: Ssh(authorized_keys=(f"{KEY}\n{KEY}",)), "a public key's line is needed"),
     "lease shorter than its retries": (
         lambda site: Database(ttl=20, loop_wait=10, retry_timeout=10),
         "ttl = 20; at least loop_wait + 2 * retry_timeout = 30 is needed; see docs/settings.md",
@@ -112,6 +126,7 @@ def test_a_wrong_setting_is_refused_in_one_line_that_names_it_its_value_the_need
 
 def test_settings_that_differ_from_refused_ones_by_a_hair_are_taken(prod: Site) -> None:
     assert Database(memory_mb=256).memory_mb == 256
+    assert Ssh(authorized_keys=(f'from="198.51.100.0/24" {KEY}', KEY.rpartition(" ")[0])).port == 22
     assert Database(ttl=30, loop_wait=10, retry_timeout=10).ttl == 30
     assert len(changed(prod, machines=without(prod, "db2", "db3")).having("etcd")) == 1
     assert changed(prod, machines=without(prod, "app2"), vip=None).entry == IPv4Address("198.51.100.21")
