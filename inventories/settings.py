@@ -170,6 +170,12 @@ class Model(Frozen):
     name: ModelName = Field(description="name and tag, as in nomic-embed-text:v1.5")
     digest: Sha256 | None = Field(default=None, description="sha256 of its manifest; none: any content of that name")
 
+    @property
+    def manifest(self) -> Path:
+        """Where Ollama keeps the manifest of a model of its own library, below its folder."""
+        name, tag = self.name.split(":")
+        return Path("manifests/registry.ollama.ai") / (name if "/" in name else f"library/{name}") / tag
+
 
 class Inference(Frozen):
     """Ollama and its models."""

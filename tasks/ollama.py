@@ -153,20 +153,14 @@ def models_present(models: list[Model], store: Path | None, ssh: Ssh, machine: M
     yield call(_verify, models)
 
 
-def manifest_path(model: Model) -> Path:
-    """Where Ollama keeps the manifest of a model of its own library."""
-    name, tag = model.name.split(":")
-    return Path("manifests/registry.ollama.ai") / (name if "/" in name else f"library/{name}") / tag
-
-
 def _push_model(model: Model, store: Path, ssh: Ssh, machine: Machine) -> None:
-    manifest = store / manifest_path(model)
+    manifest = store / model.manifest
     if not manifest.is_file():
         raise OperationError(f"model {model.name} = not in {store}; its manifest is needed at {manifest}; ls {store}")
     described = json.loads(manifest.read_text())
     blobs = [f"blobs/{layer['digest'].replace(':', '-')}" for layer in (described["config"], *described["layers"])]
     # Blobs first: a manifest without its blobs is a broken model, blobs without one are nothing yet.
-    paths = [*dict.fromkeys(blobs), str(manifest_path(model))]
+    paths = [*dict.fromkeys(blobs), str(model.manifest)]
     script = f"set -e; umask 027; tar --extract --no-same-owner -C {MODELS}; chown -R ollama:ollama {MODELS}"
     stream(["tar", "--create", "--dereference", "-C", str(store), *paths], script, ssh, machine)
 

@@ -75,9 +75,25 @@ def test_a_file_that_arrived_without_its_restart_is_taken_in_by_the_next_run(
     assert deploy("lab").changed == {}
 
 
-def test_a_gpu_that_is_not_there_is_refused_before_anything_changes(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        (
+            'roles=frozenset({"inference"})',
+            'roles=frozenset({"inference"}), gpu=True',
+            "gpu1: gpu = declared; no NVIDIA device is on PCI",
+        ),
+        ('"), interface="host0"', '"), interface="lo"', "interface lo = 127.0.0.1; "),
+        ("vip=Vip(address=_lab.vip)", "vip=Vip(address=_lab.subnet[1])", "; a free address is needed; ip neigh show"),
+        ("Database(memory_mb=512", "Database(memory_mb=8_000_000", " MB are needed for its roles; free -m"),
+    ],
+    ids=["a GPU that is not there", "another interface", "another machine's address", "too little memory"],
+)
+def test_a_machine_that_does_not_fit_is_refused_before_anything_changes(
+    tmp_path: Path, right: str, wrong: str, line: str
+) -> None:
     text = Path("inventories/lab").read_text()
-    declared = text.replace('roles=frozenset({"inference"})', 'roles=frozenset({"inference"}), gpu=True')
+    declared = text.replace(right, wrong)
     assert declared != text
     inventory = tmp_path / "lab"
     inventory.write_text(declared)
@@ -87,5 +103,6 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_changes(tmp_path: Pa
 
     said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "gpu1: gpu = declared; no NVIDIA device is on PCI" in said
+    assert line in said
+    assert "Traceback" not in said
     assert "Packages |" not in said
