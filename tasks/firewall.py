@@ -14,6 +14,9 @@ from tasks.wants import Check, File, Unit, Wants, rendered
 
 RULES = "/etc/nftables.conf"
 DRAFT = "/etc/nftables.conf.new"
+# What the kernel shows of the rules that were kept: a rule that somebody added, or took away, shows as a difference.
+KEPT = "/var/lib/rag-firewall.sha256"
+SUM = "nft --stateless list table inet rag | sha256sum"
 SECONDS_TO_CONFIRM = 30
 
 # The machine itself goes back to the old rules unless it is told in time that the controller still gets in.
@@ -27,7 +30,10 @@ systemctl stop rag-firewall-undo.timer rag-firewall-undo.service 2>/dev/null || 
 systemd-run --quiet --unit=rag-firewall-undo --on-active={SECONDS_TO_CONFIRM} \\
     --timer-property=AccuracySec=1s nft --file $old
 nft --file {DRAFT}"""
-KEEP = f"systemctl stop rag-firewall-undo.timer && mv {DRAFT} {RULES} && systemctl enable --quiet nftables.service"
+KEEP = (
+    f"systemctl stop rag-firewall-undo.timer && mv {DRAFT} {RULES} && {SUM} > {KEPT} "
+    "&& systemctl enable --quiet nftables.service"
+)
 
 
 @operation()
@@ -39,7 +45,10 @@ def filtered(rules: bytes) -> Commands:
     """
     version = f"version_{hashlib.sha256(rules).hexdigest()[:16]}"
     text = rules.replace(b"version_of_these_rules", version.encode())
-    live = Check(f"nft list chain inet rag {version} && ! systemctl is-active rag-firewall-undo.timer")
+    live = Check(
+        f"nft list chain inet rag {version} && {SUM} | cmp --quiet - {KEPT} "
+        "&& ! systemctl is-active rag-firewall-undo.timer"
+    )
     found: Found = host.get_fact(
         MachineState, wants=Wants(files=(File(RULES, text),), units=(Unit("nftables.service"),), check=live)
     )

@@ -40,6 +40,23 @@ def test_an_undeclared_port_does_not_answer_on_ipv4_nor_ipv6(site: Site, run: Ru
 
 
 @pytest.mark.lab
+def test_a_rule_that_somebody_added_goes_with_the_next_deploy_and_a_restart_is_no_difference(
+    site: Site, run: Run
+) -> None:
+    machine = site.having("inference")[-1]
+    changed = {"Firewall | Let in what is declared and nothing else": [machine.name]}
+    for harm in ("nft add rule inet rag input accept", "nft flush chain inet rag input"):
+        before = run(machine, "nft --stateless list table inet rag")
+        run(machine, harm)
+
+        assert deploy(site.name, "--limit", machine.name).changed == changed, harm
+
+        assert run(machine, "nft --stateless list table inet rag") == before
+    run(machine, "systemctl restart nftables.service")
+    assert deploy(site.name, "--limit", machine.name).changed == {}
+
+
+@pytest.mark.lab
 def test_rules_that_lock_the_controller_out_undo_themselves(site: Site, fleet: Fleet, run: Run) -> None:
     # Given: rules that open SSH for somebody else.
     machine = site.having("inference")[-1]

@@ -168,6 +168,20 @@ def test_the_kernel_takes_the_rules_of_every_machine_and_drops_the_rest(site: Si
 
 
 @needs_namespace
+def test_a_rule_that_somebody_added_or_took_away_is_noticed_and_loading_the_rules_again_is_not(
+    edge: Site, tmp_path: Path
+) -> None:
+    (tmp_path / "rules").write_bytes(rules(edge, "edge1"))
+    differs = f"{firewall.SUM} | cmp --quiet - kept"
+    story = f"""cd {tmp_path}; nft -f rules; {firewall.SUM} > kept
+nft delete table inet rag; nft -f rules; {differs}
+nft add rule inet rag input accept; ! {{ {differs}; }}
+nft flush ruleset; ! {{ {differs}; }}"""
+
+    subprocess.run(["unshare", "-n", "sh", "-ec", story], check=True)
+
+
+@needs_namespace
 def test_rules_that_are_not_confirmed_in_time_give_way_to_the_old_ones(edge: Site, tmp_path: Path) -> None:
     for name in ("systemctl", "systemd-run"):
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {tmp_path}/asked\n')
