@@ -86,12 +86,16 @@ def _files(wants: Wants) -> list[str]:
 
 # One question for all units; the shell's own words do the rest, because eight machines on two cores feel every process.
 # The time of the state change moves with a reload too; the process' own start moves with a restart alone.
-# A unit whose own condition holds it back, as chrony in a container, is as well as it can be.
+# A unit whose own condition holds it back, as chrony in a container, is as well as it can be, and never stale: it may
+# have run before its condition came.
 # ctime, because a file may arrive with an old mtime or get new rights only.
 ASK_UNITS = """
 found() {
     w=""
-    case "$active $condition" in active*|"inactive no "[1-9]*) w="$w active";; esac
+    case "$active $condition" in
+        active*) w="$w active";;
+        "inactive no "[1-9]*) w="$w active"; started=""; changed="";;
+    esac
     case $enabled in enabled*|static|generated|alias|indirect) w="$w enabled";; esac
     test "$reload" = yes && w="$w reload"
     for want in $wants; do

@@ -33,7 +33,7 @@ def test_the_journal_is_kept_and_bounded(host: Host) -> None:
     assert "max 1G" in said.splitlines()[-1]
 
 
-def test_security_updates_come_alone_and_leave_the_services_that_a_deploy_upgrades(fleet: Fleet, site: Site) -> None:
+def test_security_updates_come_alone_and_leave_what_people_upgrade(fleet: Fleet, site: Site) -> None:
     # What the program itself says on one machine; it takes as long as an APT run, so the others show what it reads.
     rehearsed = "unattended-upgrade --dry-run --debug 2>&1 | grep -i -e 'allowed origins are' -e 'initial blacklist'"
     read = "apt-config dump | grep -e Unattended-Upgrade::Origins-Pattern:: -e Unattended-Upgrade::Package-Blacklist::"
@@ -46,5 +46,15 @@ def test_security_updates_come_alone_and_leave_the_services_that_a_deploy_upgrad
         assert text.splitlines()[-2:] == ["active", "active"], name
         assert "label=Debian-Security" in text, name
         assert text.count("origin=Debian") == 1, f"{name}: more than security updates comes unattended"
-        for package in ("^postgresql", "^patroni$", "^etcd", "^haproxy$", "^keepalived$", "nvidia", "^linux-image"):
+        for package in ("^postgresql", "^patroni$", "^etcd", ".*nvidia", "^libcuda"):
             assert package in text, f"{name}: {package} would be upgraded unattended"
+        for package in ("haproxy", "keepalived", "libpq", *(() if site.machine(name).gpu else ("linux-image",))):
+            assert package not in text, f"{name}: {package} would never get its security updates"
+
+
+def test_only_the_site_s_time_servers_are_asked(site: Site, host: Host) -> None:
+    said = host.check_output("chronyd -p | grep -E '^(server|pool) '")
+
+    assert said.splitlines() == [f"server {server} iburst" for server in site.packages.ntp_servers] or [
+        "pool 2.debian.pool.ntp.org iburst"
+    ]

@@ -91,6 +91,16 @@ def test_a_unit_is_stale_when_a_file_that_it_reads_changed_after_its_start(here:
     assert ask(here, units=(unit,)).units == {"a.service": {"active", "enabled", "stale"}}
 
 
+def test_a_unit_that_its_condition_holds_back_is_not_stale_even_when_it_ran_before(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("new")
+    here.put("a.service", **STARTED | HELD_BACK, ConditionTimestampMonotonic="17")
+    here.put("a.service", ExecMainStartTimestamp="Thu 2026-01-01 00:00:00.000000 UTC")
+
+    found = ask(here, units=(Unit("a.service", (str(tmp_path / "config"),)),))
+
+    assert found.units == {"a.service": {"active", "enabled"}}
+
+
 def test_a_reload_freshens_a_unit_that_reloads_and_no_other(here: Here, tmp_path: Path) -> None:
     config = tmp_path / "config"
     for unit in ("a.service", "b.service"):
