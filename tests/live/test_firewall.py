@@ -45,7 +45,7 @@ def test_a_rule_that_somebody_added_goes_with_the_next_deploy_and_a_restart_is_n
 ) -> None:
     machine = site.having("inference")[-1]
     changed = {"Firewall | Let in what is declared and nothing else": [machine.name]}
-    for harm in ("nft add rule inet rag input accept", "nft flush chain inet rag input"):
+    for harm in ("nft add rule inet rag input accept", "nft insert rule inet rag input tcp dport 9100 drop"):
         before = run(machine, "nft --stateless list table inet rag")
         run(machine, harm)
 
