@@ -40,18 +40,23 @@ class Plan:
 class Bare:
     """A machine that has nothing."""
 
-    def __init__(self, site: Site, machine: Machine) -> None:
+    def __init__(self, site: Site, machine: Machine, present: tuple[str, ...]) -> None:
         self.name = machine.name
+        hosts = [SimpleNamespace(name=name) for name in present]
+        self.state = SimpleNamespace(active_hosts=hosts, is_host_in_limit=lambda _: True)
         self.data = SimpleNamespace(site=site, machine=machine)
 
     def get_fact(self, fact: type[FactBase[Any]], **_: object) -> Any:
         return fact.default()
 
 
-def plan(site: Site, machine: Machine) -> Plan:
-    """What deploy.py wants of ``machine``."""
+def plan(site: Site, machine: Machine, *present: str) -> Plan:
+    """What deploy.py wants of ``machine`` in a run of the ``present`` machines, or of all."""
     made = Plan()
-    with pytest.MonkeyPatch.context() as patch, ctx_host.use(Bare(site, machine)):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        ctx_host.use(Bare(site, machine, present or tuple(peer.name for peer in site.machines))),
+    ):
         for module in modules():
             for name, value in [*vars(module).items()]:
                 inner = getattr(value, "_inner", None)
