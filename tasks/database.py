@@ -12,7 +12,7 @@ from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, certificate_of
 from inventories.network import ETCD, PATRONI, POSTGRESQL
 from inventories.settings import Machine, Site
 from tasks.operations import Commands, barrier, ensure
-from tasks.wants import Check, Directory, File, Unit, credential, rendered, verbatim
+from tasks.wants import Check, Directory, File, Unit, credential, rendered
 
 CONFIG = "/etc/patroni/config.yml"
 DROP_IN = "/etc/systemd/system/patroni.service.d/rag.conf"
@@ -53,7 +53,7 @@ def database(site: Site, machine: Machine) -> None:
                 ),
             ),
             credential(PASSWORDS, passwords.decode()),
-            File(DROP_IN, verbatim("database/patroni.conf")),
+            File(DROP_IN, rendered("database/patroni.conf.j2", settings=site.database)),
         ],
         units=[
             Unit(
