@@ -8,7 +8,7 @@ from inventories import network
 from inventories.certificates import AUTHORITY
 from inventories.settings import Machine, Site
 from tasks.archives import unpacked
-from tasks.operations import Commands, barrier, ensure
+from tasks.operations import Commands, barrier, ensure, first_of_this_run
 from tasks.release import APP, built
 from tasks.wants import Check, Directory, File, Unit, User, credential, rendered
 
@@ -49,7 +49,7 @@ def app(site: Site, machine: Machine) -> None:
     )
     barrier(name="Every app host has the release")
 
-    migrated(name="Migrate the schema", needed=_first_of_this_run(site, machine))
+    migrated(name="Migrate the schema", needed=first_of_this_run(machine, site.having("app")))
     barrier(name="The schema is the release's")
 
     reads = tuple(file.path for file in files)
@@ -62,12 +62,6 @@ def app(site: Site, machine: Machine) -> None:
         ],
         check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/ready", seconds=120),
     )
-
-
-def _first_of_this_run(site: Site, machine: Machine) -> bool:
-    # `--limit app2` leaves app1 out, and its new code needs the new schema all the same.
-    present = {peer.name for peer in host.state.active_hosts if host.state.is_host_in_limit(peer)}
-    return machine.name == next((peer.name for peer in site.having("app") if peer.name in present), "")
 
 
 def _ports() -> dict[str, int]:

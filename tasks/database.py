@@ -2,16 +2,18 @@
 
 import hashlib
 import hmac
+import json
 from base64 import b64encode
 from collections.abc import Iterable
+from typing import Any
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, deploy, operation
 
-from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, certificate_of
+from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, Certificate, certificate_of
 from inventories.network import ETCD, PATRONI, POSTGRESQL
-from inventories.settings import Machine, Site
-from tasks.operations import Commands, barrier, ensure
+from inventories.settings import Database, Machine, Site
+from tasks.operations import Commands, barrier, ensure, first_of_this_run
 from tasks.wants import Check, Directory, File, Unit, credential, rendered
 
 CONFIG = "/etc/patroni/config.yml"
@@ -67,15 +69,78 @@ def database(site: Site, machine: Machine) -> None:
                 in_turn=True,
             )
         ],
-        check=Check(
-            f"curl --fail --silent --cacert {AUTHORITY} --cert {patroni.certificate} --key {patroni.key} "
-            f"https://{machine.name}:{PATRONI}/health",
-            seconds=180,
-        ),
+        check=Check(_curl(patroni, f"https://{machine.name}:{PATRONI}/health"), seconds=180),
     )
     barrier(name="Every member of the cluster runs")
 
+    cluster_settings(
+        name="Keep the cluster's settings",
+        needed=first_of_this_run(machine, site.having("database")),
+        wanted=shared_settings(site.database),
+        url=f"https://{machine.name}:{PATRONI}/config",
+        certificate=patroni,
+    )
     application_role(name="Give the application its role", role="rag", password=site.secret("database-password"))
+
+
+def shared_settings(settings: Database) -> dict[str, Any]:
+    """What the whole cluster shares: Patroni reads it from its own file once, and from etcd ever after."""
+    return {
+        "ttl": settings.ttl,
+        "loop_wait": settings.loop_wait,
+        "retry_timeout": settings.retry_timeout,
+        "postgresql": {"parameters": {"max_connections": settings.max_connections}},
+    }
+
+
+def holds(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether every wanted value is there, whatever else is."""
+    return all(
+        holds(found.get(name) or {}, value) if isinstance(value, dict) else found.get(name) == value
+        for name, value in wanted.items()
+    )
+
+
+def _curl(certificate: Certificate, url: str) -> str:
+    return (
+        f"curl --fail --silent --show-error --max-time 10 --cacert {AUTHORITY} "
+        f"--cert {certificate.certificate} --key {certificate.key} {url}"
+    )
+
+
+class SharedSettings(FactBase[dict[str, Any]]):
+    """What Patroni holds for the whole cluster."""
+
+    @staticmethod
+    def default() -> dict[str, Any]:
+        """Nothing answers."""
+        return {}
+
+    def command(self, url: str, certificate: Certificate) -> str:
+        """Patroni's own answer."""
+        return f"{_curl(certificate, url)} || true"
+
+    def process(self, output: Iterable[str]) -> dict[str, Any]:
+        """JSON."""
+        found: dict[str, Any] = json.loads("".join(output) or "{}")
+        return found
+
+
+@operation()
+def cluster_settings(needed: bool, wanted: dict[str, Any], url: str, certificate: Certificate) -> Commands:
+    """
+    Give the cluster these settings; every member takes them in within a round of Patroni's.
+
+    + needed: this machine is the one that does it
+    + wanted: values by name; what else the cluster holds stays
+    + url, certificate: how to reach Patroni
+    """
+    if not needed or holds(host.get_fact(SharedSettings, url=url, certificate=certificate), wanted):
+        host.noop("the cluster has the settings")
+        return
+    yield StringCommand(
+        f"{_curl(certificate, url)} --output /dev/null --request PATCH --data @-", _stdin=json.dumps(wanted)
+    )
 
 
 class RoleMark(FactBase[str]):

@@ -13,6 +13,7 @@ from pyinfra import host, logger
 from pyinfra.api import FunctionCommand, Host, State, StringCommand, operation
 from pyinfra.api.exceptions import OperationError, PyinfraError
 
+from inventories.settings import Machine
 from tasks.facts import Found, MachineState, quoted
 from tasks.wants import Check, Directory, File, Unit, User, Wants
 
@@ -33,6 +34,12 @@ def _in_one_line(state: State, host: Host, function: Callable[..., None], argume
         host.log_styled(str(refused), fg="red", log_func=logger.error)
         return False
     return True
+
+
+def first_of_this_run(machine: Machine, peers: Iterable[Machine]) -> bool:
+    """Whether ``machine`` does what one of ``peers`` must do; `--limit` and `--exclude` leave machines out of a run."""
+    present = {peer.name for peer in host.state.active_hosts if host.state.is_host_in_limit(peer)}
+    return machine.name == next((peer.name for peer in peers if peer.name in present), "")
 
 
 @operation()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from inventories.settings import Machine, Site
-from tests.live.fleet import Fleet
+from tests.live.fleet import Fleet, deploy
 from tests.live.waiting import until
 
 Run = Callable[[Machine | str, str], str]
@@ -127,6 +127,21 @@ def test_connections_without_tls_or_with_a_wrong_password_are_refused(site: Site
     assert "password authentication failed" in wrong
     assert "no encryption" in plain
     assert "no pg_hba.conf entry" in elsewhere
+
+
+@pytest.mark.lab
+def test_settings_that_all_members_share_are_kept_by_the_deploy(site: Site, run: Run) -> None:
+    first, *_ = site.having("database")
+    patronictl = "patronictl -c /etc/patroni/config.yml"
+    run(first, f"{patronictl} edit-config rag --force --set loop_wait=3 --set primary_stop_timeout=17")
+    try:
+        assert deploy(site.name).changed == {"Database | Keep the cluster's settings": [first.name]}
+
+        said = run(first, f"{patronictl} show-config rag")
+        assert f"loop_wait: {site.database.loop_wait}\n" in said
+        assert "primary_stop_timeout: 17" in said
+    finally:
+        run(first, f"{patronictl} edit-config rag --force --set primary_stop_timeout=null")
 
 
 @pytest.mark.lab
