@@ -12,9 +12,9 @@ Written by `make docs` from inventories/settings.py. A site is a file in invento
 first connection, and what does not fit is refused in one line.
 """
 KINDS = {
-    "ipv4": "IPv4Address",
-    "ipv4network": "IPv4Network",
-    "ipv6network": "IPv6Network",
+    "ipv4": "IPv4 address",
+    "ipv4network": "IPv4 network",
+    "ipv6network": "IPv6 network",
     "path": "Path",
     "password": "secret",
     "string": "text",

@@ -50,11 +50,15 @@ class Frozen(BaseModel):
 
 def _one_line(model: str, refused: ValidationError) -> str:
     problem = refused.errors()[0]
-    setting = ".".join([model.lower(), *map(str, problem["loc"])])
+    # Where a setting may be of two types pydantic names the type too, at length.
+    place = [str(part) for part in problem["loc"] if str(part).replace("_", "").isalnum()]
+    setting = ".".join([model.lower(), *place])
     if problem["type"] == "missing":
         return f"{setting} = (nothing); a value is needed; see docs/settings.md"
     if problem["type"] == "extra_forbidden":
         return f"{setting} = {problem['input']!r}; no setting has this name; see docs/settings.md"
+    if problem["type"] in {"ip_v4_network", "ip_v6_network"}:
+        return f"{setting} = {problem['input']!r}; a network is needed, as in 198.51.100.0/24; see docs/settings.md"
     need = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         # Said by a group's own rule, which names the setting itself.

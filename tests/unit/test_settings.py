@@ -50,6 +50,14 @@ REFUSED: dict[str, tuple[Callable[[Site], object], str]] = {
         lambda site: Machine(name="db1", address="db1.example.org"),
         "machine.address = 'db1.example.org'; input is not a valid IPv4 address; see docs/settings.md",
     ),
+    "an address that is none": (
+        lambda site: Machine(name="db1", address="198.51.100.300"),
+        "machine.address = '198.51.100.300'; input is not a valid IPv4 address; see docs/settings.md",
+    ),
+    "a network with an address in it": (
+        lambda site: changed(site, operators=("198.51.100.1/24",)),
+        "site.operators.0 = '198.51.100.1/24'; a network is needed, as in 198.51.100.0/24; see docs/settings.md",
+    ),
     "unknown role": (lambda site: box("db1", 9, "databse"), "machine.roles.0 = 'databse'; input should be 'etcd', "),
     "unusable host name": (lambda site: box("db_1", 9), "machine.name = 'db_1'; string should match pattern"),
     "model without a tag": (lambda site: Model(name="llama3"), "model.name = 'llama3'; string should match pattern"),
@@ -161,17 +169,26 @@ def checked(site: Path, safe: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_typo_in_a_site_file_ends_the_command_with_one_line_and_no_traceback(tmp_path: Path, safe: Path) -> None:
+@pytest.mark.parametrize(
+    ("right", "wrong", "refusal"),
+    [
+        ("memory_mb=16384", "memroy_mb=16384", "database.memroy_mb = 16384; no setting has this name; see docs/"),
+        ('"198.51.100.11"', '"198.51.100.300"', "machine.address = '198.51.100.300'; input is not a valid IPv4 addr"),
+        ('"198.51.100.128/27"', '"198.51.100.129/27"', "site.operators.0 = '198.51.100.129/27'; a network is needed"),
+    ],
+)
+def test_a_typo_in_a_site_file_ends_the_command_with_one_line_and_no_traceback(
+    tmp_path: Path, safe: Path, right: str, wrong: str, refusal: str
+) -> None:
     text = (ROOT / "inventories" / "prod").read_text()
-    assert "memory_mb=16384" in text
-    (tmp_path / "prod").write_text(text.replace("memory_mb=16384", "memroy_mb=16384"))
+    assert right in text
+    (tmp_path / "prod").write_text(text.replace(right, wrong))
 
     done = checked(tmp_path / "prod", safe)
 
-    said = [line for line in (done.stdout + done.stderr).splitlines() if "memroy_mb" in line]
+    said = [line for line in (done.stdout + done.stderr).splitlines() if refusal in line]
     assert done.returncode != 0
     assert len(said) == 1
-    assert "database.memroy_mb = 16384; no setting has this name; see docs/settings.md" in said[0]
     assert "Traceback" not in done.stdout + done.stderr
 
 
