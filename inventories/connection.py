@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+def turned_away(refused: ConnectError) -> bool:
+    """Whether the machine heard who comes and did not let in; anything else may be over in a moment."""
+    return isinstance(refused.__context__, AuthenticationException)
+
+
 class MachineConnector(SSHConnector):
     """
     The inventory name ``@machine/db1``: SSH to db1, strict about its host key.
@@ -40,7 +45,7 @@ class MachineConnector(SSHConnector):
             super()._connect()
         except ConnectError as refused:
             site = self.host.data.get("site")
-            if self.user or self.second or site is None or not isinstance(refused.__context__, AuthenticationException):
+            if self.user or self.second or site is None or not turned_away(refused):
                 raise
             self.user = site.ssh.first_user
             super()._connect()

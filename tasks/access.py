@@ -15,7 +15,8 @@ from tasks.wants import Directory, File, Unit, User, Wants, rendered
 
 SSHD = "/etc/ssh/sshd_config.d/10-rag.conf"
 OLD = "/run/rag-access"
-TAKE_IN = "sshd -t && systemctl enable --quiet ssh.service && systemctl reload-or-restart ssh.service"
+# The pause: a login in the moment before sshd heard of it would be one under the old settings.
+TAKE_IN = "sshd -t && systemctl enable --quiet ssh.service && systemctl reload-or-restart ssh.service && sleep 0.5"
 
 
 @deploy("Access")

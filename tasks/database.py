@@ -27,6 +27,7 @@ def database(site: Site, machine: Machine) -> None:
     patroni, patroni_etcd, postgresql = (
         certificate_of(site, machine, service) for service in ("patroni", "patroni-etcd", "postgresql")
     )
+    url = f"https://{machine.name}:{PATRONI}"
     passwords = rendered(
         "database/passwords.yml.j2",
         superuser=site.secret("postgres-password"),
@@ -69,7 +70,8 @@ def database(site: Site, machine: Machine) -> None:
                 in_turn=True,
             )
         ],
-        check=Check(_curl(patroni, f"https://{machine.name}:{PATRONI}/health"), seconds=180),
+        # A cluster that is being made holds its settings a moment after its PostgreSQL runs.
+        check=Check(f"{_curl(patroni, f'{url}/health')} && {_curl(patroni, f'{url}/config')}", seconds=180),
     )
     barrier(name="Every member of the cluster runs")
 
@@ -77,7 +79,7 @@ def database(site: Site, machine: Machine) -> None:
         name="Keep the cluster's settings",
         needed=first_of_this_run(machine, site.having("database")),
         wanted=shared_settings(site.database),
-        url=f"https://{machine.name}:{PATRONI}/config",
+        url=f"{url}/config",
         certificate=patroni,
     )
     application_role(name="Give the application its role", role="rag", password=site.secret("database-password"))

@@ -3,13 +3,16 @@
 import getpass
 import grp
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from paramiko import AuthenticationException
 from pyinfra.api.exceptions import ConnectError
+from pyinfra.context import ctx_host
 
-from tasks import access
+from tasks import access, login
 from tasks.access import proven
 from tasks.wants import File, Unit
 from tests.unit.machines import Here
@@ -32,6 +35,45 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.setattr(access, "OLD", str(tmp_path / "old"))
     monkeypatch.setattr(access, "log_in_anew", lambda: None)
     return machine
+
+
+class Connector:
+    """A second login, with how its first attempts end."""
+
+    def __init__(self, *ends: Exception | None) -> None:
+        self.ends = [*ends]
+
+    def connect(self) -> None:
+        if self.ends and (end := self.ends.pop(0)):
+            raise end
+
+    def run_shell_command(self, *_: object, **__: object) -> tuple[bool, None]:
+        return True, None
+
+    def disconnect(self) -> None:
+        """Nothing is open."""
+
+
+def turned_away() -> ConnectError:
+    error = ConnectError("no")
+    error.__context__ = AuthenticationException()
+    return error
+
+
+@pytest.mark.parametrize(
+    ("ends", "gets_in"),
+    [((), True), ((ConnectError("nobody listens"),) * 2, True), ((turned_away(), None), False)],
+)
+def test_an_sshd_that_starts_anew_is_waited_for_and_one_that_says_no_is_believed(
+    monkeypatch: pytest.MonkeyPatch, ends: tuple[Exception | None, ...], gets_in: bool
+) -> None:
+    monkeypatch.setattr(login, "MachineConnector", lambda *_: Connector(*ends))
+
+    with (
+        ctx_host.use(SimpleNamespace(name="here", state=None)),
+        nullcontext() if gets_in else pytest.raises(ConnectError),
+    ):
+        login.log_in_anew()
 
 
 def refused() -> None:
