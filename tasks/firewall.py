@@ -4,6 +4,7 @@ import hashlib
 
 from pyinfra import host
 from pyinfra.api import StringCommand, deploy, operation
+from pyinfra.api.exceptions import OperationError, PyinfraError
 
 from inventories.network import openings, vrrp_peers
 from inventories.settings import Machine, Site
@@ -58,8 +59,18 @@ def filtered(rules: bytes) -> Commands:
         return
     yield from put([File(DRAFT, text)])
     yield StringCommand(TRY)
-    yield call(log_in_anew)
+    yield call(_prove)
     yield StringCommand(KEEP)
+
+
+def _prove() -> None:
+    try:
+        log_in_anew()
+    except PyinfraError as refused:
+        raise OperationError(
+            f"a new login on {host.name} = {' '.join(str(refused).split())}; the new rules must let the controller in; "
+            f"the old are back in {SECONDS_TO_CONFIRM} s; put the controller's address into operators"
+        ) from None
 
 
 @deploy("Firewall")

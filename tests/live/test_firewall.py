@@ -68,6 +68,9 @@ def test_rules_that_lock_the_controller_out_undo_themselves(site: Site, fleet: F
 
     # Then: it fails, nobody gets in, and the machine itself goes back to what it had.
     assert done.rc == 1, done.said
+    assert f"a new login on {machine.name} = " in done.said
+    assert "put the controller's address into operators" in done.said
+    assert "Traceback" not in done.said
     assert fleet.ssh(machine.name, "-o", "ConnectTimeout=2").returncode == 255
     until(
         lambda: fleet.ssh(machine.name, "-o", "ConnectTimeout=2").returncode == 0,
