@@ -1,6 +1,5 @@
 """Every setting a site may choose: its type, its default, its limits and the reason for it."""
 
-import base64
 import json
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
@@ -9,23 +8,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pyinfra.api.exceptions import PyinfraError
 
+from inventories.public_keys import is_public_key
+
 Role = Literal["etcd", "database", "inference", "app", "balancer", "monitoring", "backup"]
 Network = IPv4Network | IPv6Network
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
 Domain = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._/-]*:[A-Za-z0-9._-]+$")]
-
-
-KEY_TYPES = (
-    "ssh-ed25519",
-    "ssh-rsa",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-)
 
 
 class SettingsError(PyinfraError):
@@ -92,26 +82,9 @@ class Ssh(Frozen):
     @model_validator(mode="after")
     def _keys_are_keys(self) -> Self:
         for key in self.authorized_keys:
-            if not _is_public_key(key):
+            if not is_public_key(key):
                 raise ValueError(f"authorized_keys = {key[:60]!r}; a public key's line is needed, as in id_ed25519.pub")
         return self
-
-
-def _is_public_key(line: str) -> bool:
-    # Options may stand before the type; sshd passes over a line that it does not understand without a word.
-    words = line.split(" ")
-    place = next((place for place, word in enumerate(words) if word in KEY_TYPES), len(words))
-    if not line.isprintable() or line.startswith("#") or len(words) < place + 2:
-        return False
-    try:
-        rest = base64.b64decode(words[place + 1], validate=True)
-    except ValueError:
-        return False
-    parts: list[bytes] = []
-    while len(rest) >= 4:
-        end = 4 + int.from_bytes(rest[:4])
-        parts, rest = [*parts, rest[4:end] if end <= len(rest) else b""], rest[end:]
-    return not rest and len(parts) > 1 and all(parts) and parts[0] == words[place].encode()
 
 
 class Packages(Frozen):
