@@ -44,12 +44,12 @@ unit: setup ## tests without a machine
 app-test: setup build/venv/chroma/ready | /usr/lib/postgresql ## the program on a real PostgreSQL and a real Chroma
 	$(call timed,app tests,$(PYTHON) -m pytest -q tests/app)
 
-live: setup ## the fleet built anew, deployed, tested as its users meet it, and taken down
+live: setup ## the fleet built anew, deployed, tested as its users meet it, and taken down; KEEP_LAB=1 leaves it up
 	@$(MAKE) lab-down lab stand-in
 	@$(MAKE) secrets SITE=lab
-	$(call timed,live tests,$(PYTHON) -m pytest -v tests/live --site lab)
-	$(call timed,the lab's own tests,$(PYTHON) -m pytest -q tests/lab/test_lifecycle.py)
-	@[ -n "$(KEEP_LAB)" ] || $(MAKE) lab-down
+	$(call timed,live tests,rc=0; \
+	  { $(PYTHON) -m pytest -v tests/live --site lab && $(PYTHON) -m pytest -q tests/lab/test_lifecycle.py; } || rc=$$?; \
+	  [ -n "$(KEEP_LAB)" ] || $(MAKE) lab-down || rc=$$?; exit $$rc)
 
 lab: setup ## eight Debian 13 machines on this computer
 	$(call timed,lab,$(PYTHON) -m tests.lab up)

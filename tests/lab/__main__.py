@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 
@@ -83,6 +84,8 @@ def show(lab: fleet.Lab, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
+    # Ends like any other command when who reads its list has seen enough.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         main()
     except RefusalError as refusal:
