@@ -1,7 +1,6 @@
 """The queue of documents: workers, uploads and deletions that meet."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import ollama
+import pytest
 from sqlalchemy import create_engine, text
 
 from app.ingest.worker import Worker, _lease
@@ -116,7 +116,9 @@ def test_a_worker_has_as_many_connections_as_its_threads_need(site: Site, admin:
         worker.stop()
 
 
-def test_a_lease_outlives_a_moment_without_a_free_connection(site: Site, admin: Person, collection: str) -> None:
+def test_a_lease_outlives_a_moment_without_a_free_connection(
+    site: Site, admin: Person, collection: str, caplog: pytest.LogCaptureFixture
+) -> None:
     site.worker.stop()
     document = admin.upload(collection, "crane.txt", b"The crane lifts nine tonnes.")
     with site.database.begin() as connection:
@@ -132,7 +134,7 @@ def test_a_lease_outlives_a_moment_without_a_free_connection(site: Site, admin: 
 
     taken = lease()
     with small.connect() as only, _lease(worker, job) as lost:
-        time.sleep(1)
+        wait_for("a try without a connection", lambda: "not extended" in caplog.text, 5)
         only.close()
         wait_for("the lease is extended", lambda: lease() != taken, 5)
 
