@@ -1,7 +1,6 @@
 """Archives: pushed once over SSH, checked on the machine, unpacked beside the old one, taken into use in one step."""
 
 import hashlib
-import shlex
 import subprocess
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -13,6 +12,7 @@ from pyinfra.api.exceptions import OperationError
 
 from inventories.settings import Machine, Ssh
 from tasks.operations import Commands, call
+from tasks.ssh import command
 
 KEPT = 3
 
@@ -93,10 +93,7 @@ def checksum(path: Path) -> str:
 
 def stream(source: list[str], script: str, ssh: Ssh, machine: Machine) -> None:
     """Pipe a command's output on the controller into a root shell script on the machine."""
-    options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-p", str(ssh.port)]
-    options += ["-o", f"UserKnownHostsFile={ssh.known_hosts}"]
-    options += ["-i", str(ssh.key)] if ssh.key else []
-    remote = ["ssh", *options, f"{ssh.user}@{machine.address}", f"sudo sh -c {shlex.quote(script)}"]
+    remote = command(ssh, machine, script)
     with subprocess.Popen(source, stdout=subprocess.PIPE) as reading:
         assert reading.stdout is not None  # noqa: S101 - it is a pipe, for the type checker
         with subprocess.Popen(remote, stdin=reading.stdout, stderr=subprocess.PIPE, text=True) as writing:

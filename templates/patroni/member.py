@@ -1,0 +1,193 @@
+"""Runs on a database machine as postgres: what tasks/patroni.py asks there, answered as one JSON value."""
+
+import json
+import ssl
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg2  # Patroni brings it
+
+PKI = "/etc/rag/pki"
+PATRONI, ETCD = 8008, 2379
+
+
+def trust(authority: str, own: str) -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=f"{PKI}/{authority}.crt")
+    made.load_cert_chain(f"{PKI}/{own}.crt", f"{PKI}/{own}.key")
+    return made
+
+
+def http(context: ssl.SSLContext, url: str, body: Any = None, method: str | None = None, seconds: float = 5) -> str:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=seconds, context=context) as answer:  # noqa: S310
+            return str(answer.read().decode())
+    except urllib.error.HTTPError as refused:
+        raise SystemExit(f"{url} = {refused.code}; {refused.read().decode().strip()[:300]}") from None
+
+
+def patroni(member: str, path: str, body: Any = None, method: str | None = None, seconds: float = 5) -> str:
+    return http(trust("ca", "patroni"), f"https://{member}:{PATRONI}/{path}", body, method, seconds)
+
+
+def etcd(member: str, path: str, body: Any = None, seconds: float = 3) -> Any:
+    # The gateway speaks JSON, so no etcdctl is needed, which not every database machine has.
+    return json.loads(http(trust("etcd-ca", "patroni-etcd"), f"https://{member}:{ETCD}/{path}", body, None, seconds))
+
+
+def first_etcd(members: list[str], path: str, body: Any) -> Any:
+    problem: object = "no etcd member is known"
+    for member in members:
+        try:
+            return etcd(member, path, body)
+        except (OSError, ValueError, SystemExit) as silent:
+            problem = silent
+    raise SystemExit(f"etcd = not answering; {problem}")
+
+
+def quiet(question: Any, *arguments: Any) -> Any:
+    """The answer, or nothing when there is none."""
+    try:
+        return question(*arguments)
+    except (OSError, ValueError, SystemExit):
+        return None
+
+
+def each(names: list[str], question: Any) -> dict[str, Any]:
+    with ThreadPoolExecutor(len(names) or 1) as pool:
+        return dict(zip(names, pool.map(lambda name: quiet(question, name), names), strict=True))
+
+
+def connected() -> Any:
+    link = psycopg2.connect(dbname="postgres", user="postgres", host="/var/run/postgresql", connect_timeout=3)
+    link.autocommit = True
+    return link
+
+
+def rows(link: Any, question: str, *values: Any) -> list[dict[str, Any]]:
+    cursor = link.cursor()
+    cursor.execute(question, values)
+    names = [column.name for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def primary() -> dict[str, Any] | None:
+    """Replicas and slots as this machine's PostgreSQL sees them, when it is the primary."""
+    try:
+        link = connected()
+        if rows(link, "select pg_is_in_recovery() as replica")[0]["replica"]:
+            return None
+        standbys = (
+            "select application_name as name, state, sync_state as sync, "
+            "pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn)::bigint as lag from pg_stat_replication"
+        )
+        slots = (
+            "select slot_name as name, slot_type as type, active, coalesce(wal_status, '') as wal, "
+            "coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint as kept "
+            "from pg_replication_slots order by 1"
+        )
+        return {"standbys": rows(link, standbys), "slots": rows(link, slots)}
+    except psycopg2.Error:
+        return None
+
+
+def look(name: str, members: list[str], etcds: list[str]) -> dict[str, Any]:
+    own = quiet(lambda: json.loads(patroni(name, "patroni")))
+    if own is None:
+        raise SystemExit("Patroni = not answering; it tells about the cluster; journalctl -u patroni -n 50")
+    known = quiet(lambda: first_etcd(etcds, "v3/cluster/member/list", {})["members"]) or []
+    # A member that was added and never started has no name yet, only the address that it shall have.
+    peers = [one.get("name") or one["peerURLs"][0].split("//")[1].split(":")[0] for one in known]
+    return {
+        "cluster": quiet(lambda: json.loads(patroni(name, "cluster"))),
+        "config": quiet(lambda: json.loads(patroni(name, "config"))) or {},
+        "told": each(members, lambda member: json.loads(patroni(member, "patroni", seconds=3))),
+        "etcd": {
+            peer: bool(health and health.get("health") == "true")
+            for peer, health in each([*dict.fromkeys([*etcds, *peers])], lambda peer: etcd(peer, "health")).items()
+        },
+        "primary": primary(),
+    }
+
+
+def switch(leader: str, to: str, limit: float) -> dict[str, Any]:
+    """Seconds from the request to the first write that this machine accepts."""
+    link, said = connected(), []
+
+    def request() -> None:
+        try:
+            said.append(patroni(leader, "switchover", {"leader": leader, "candidate": to}, "POST", 60))
+        except (OSError, SystemExit) as problem:
+            said.append(f"refused: {problem}")
+
+    began, thread = time.monotonic(), threading.Thread(target=request, daemon=True)
+    thread.start()
+    cursor = link.cursor()
+    while time.monotonic() - began < limit:
+        cursor.execute("select pg_is_in_recovery()")
+        if not cursor.fetchone()[0]:
+            cursor.execute("select pg_logical_emit_message(true, 'rag', 'switched over')")
+            return {"seconds": time.monotonic() - began, "said": ""}
+        if said and said[0].startswith("refused"):
+            raise SystemExit(said[0].removeprefix("refused: "))
+        time.sleep(0.01)
+    raise SystemExit(f"{to} = not a primary after {limit:.0f} s; {' '.join(said) or 'Patroni said nothing'}")
+
+
+def rounds(members: list[str], more: int, limit: float) -> dict[str, Any]:
+    """Return when the Patroni of every member that answers has looked ``more`` times again."""
+
+    def seen(member: str) -> int:
+        return int(json.loads(patroni(member, "patroni", seconds=3))["dcs_last_seen"])
+
+    began = time.monotonic()
+    last = {member: at for member, at in each(members, seen).items() if at is not None}
+    silent = sorted(set(members) - set(last))
+    missing = dict.fromkeys(last, more)
+    while missing:
+        if time.monotonic() - began > limit:
+            raise SystemExit(f"{', '.join(missing)} = no round of Patroni for {limit:.0f} s; journalctl -u patroni")
+        time.sleep(0.2)
+        for member, at in each([*missing], seen).items():
+            if at is not None and at != last[member]:
+                last[member] = at
+                missing[member] -= 1
+                if not missing[member]:
+                    del missing[member]
+    return {"silent": silent}
+
+
+def checkpoint() -> None:
+    connected().cursor().execute("checkpoint")
+
+
+def drop_slot(slot: str) -> list[dict[str, Any]]:
+    return rows(
+        connected(),
+        "select pg_drop_replication_slot(slot_name)::text from pg_replication_slots "
+        "where slot_name = %s and not active",
+        slot,
+    )
+
+
+VERBS = {
+    "look": look,
+    "primary": primary,
+    "switch": switch,
+    "rounds": rounds,
+    "checkpoint": checkpoint,
+    "patroni": patroni,
+    "etcd": first_etcd,
+    "drop_slot": drop_slot,
+}
+if __name__ == "__main__":
+    try:
+        print(json.dumps(VERBS[sys.argv[1]](**json.loads(sys.argv[2]))))
+    except (OSError, psycopg2.Error) as problem:
+        sys.exit(f"{sys.argv[1]} = not done; {' '.join(str(problem).split())}")
