@@ -57,6 +57,10 @@ def certificates(site: Site, machine: Machine) -> list[Certificate]:
             certificate("patroni-etcd", "postgres", signer="etcd-authority"),
             certificate("postgresql", "postgres"),
         ]
+    if "app" in machine.roles:
+        held.append(certificate("app", "rag"))
+    if "backup" in machine.roles:
+        held.append(certificate("backup", "root"))
     if machine.roles & {"app", "balancer", "inference"}:
         held.append(certificate("proxy", "haproxy"))
     if "balancer" in machine.roles:

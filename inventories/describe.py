@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from inventories.settings import Site
+from inventories.settings import Site, promise
+from inventories.sizing import Sizing
 
 SECTIONS = ("Machine", "Vip", "Ssh", "Packages", "Etcd", "Database", "Inference", "Model", "Application")
 HEAD = """\
@@ -29,7 +30,30 @@ TABLE = "| setting | type | default | limits | reason |\n|---|---|---|---|---|\n
 def reference() -> str:
     """All settings as Markdown tables: name, type, default, limits, reason."""
     schema = Site.model_json_schema()
-    return HEAD + "".join(_section(name, schema["$defs"].get(name, schema)) for name in ("Site", *SECTIONS))
+    sections = (_section(name, schema["$defs"].get(name, schema)) for name in ("Site", *SECTIONS))
+    return HEAD + "".join(sections) + _sizes() + _shares()
+
+
+SIZES = ((1, 1, "none"), (2, 1, "quorum"), (2, 3, "quorum"), (3, 3, "quorum"), (3, 3, "asynchronous"))
+
+
+def _sizes() -> str:
+    rows = "".join(f"- `{replication}`: {promise(count, etcds, replication)}.\n" for count, etcds, replication in SIZES)
+    return f"\n## What each size survives\n\nBy the replication that the settings choose for it:\n\n{rows}"
+
+
+def _shares() -> str:
+    small, large = Sizing(2048, 2, 150), Sizing(16384, 8, 350)
+    rows = "".join(
+        f"| {name} | {getattr(small, name)} | {getattr(large, name)} | {' '.join((value.__doc__ or '').split())} |\n"
+        for name, value in vars(Sizing).items()
+        if isinstance(value, property)
+    )
+    return (
+        "\n## What PostgreSQL gets of a machine\n\nFrom its share of the memory and from the cores; two examples: "
+        f"2 GB, 2 cores, 150 sessions, and 16 GB, 8 cores, 350 sessions.\n\n| setting | small | large | source |\n"
+        f"|---|---|---|---|\n{rows}"
+    )
 
 
 def _section(name: str, described: dict[str, Any]) -> str:

@@ -76,6 +76,7 @@ def flows(site: Site) -> tuple[Flow, ...]:
         Flow("balancer", "app", API_DOOR, "requests go to any app host that is ready", API),
         Flow("app", "database", POSTGRESQL, "documents, passages, users"),
         Flow("database", "database", POSTGRESQL, "streaming replication"),
+        Flow("backup", "database", POSTGRESQL, "the write-ahead log and base backups"),
         Flow("database", "database", PATRONI, "Patroni asks its peers before a failover"),
         Flow("database", "etcd", ETCD, "the primary's lease"),
         Flow("etcd", "etcd", ETCD, "health of the whole cluster from any member"),

@@ -49,7 +49,11 @@ KINDS = (
     Kind("postgres-password", "PostgreSQL's superuser, for Patroni alone", _password),
     Kind("replication-password", "replicas fetch the write-ahead log with it", _password),
     Kind("rewind-password", "pg_rewind reads the new primary with it", _password),
+    Kind("database-owner-password", "owns the application's database and changes its schema", _password),
     Kind("database-password", "the application's role in PostgreSQL", _password),
+    Kind("database-read-password", "the application's role that only reads", _password),
+    Kind("monitor-password", "reads PostgreSQL's figures", _password),
+    Kind("backup-password", "the backup host fetches the write-ahead log and base backups with it", _password),
     Kind("token-key", "signs the tokens of signed-in users", _password),
     Kind("admin-password", "the first administrator's password", _password),
 )

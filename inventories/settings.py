@@ -118,14 +118,28 @@ class Database(Frozen):
     """PostgreSQL under Patroni."""
 
     version: Literal[17] = Field(default=17, description="PostgreSQL's major version, as Debian 13 ships it")
-    memory_mb: int = Field(default=4096, ge=256, description="memory that PostgreSQL may plan with on each machine")
-    max_connections: int = Field(default=200, ge=50, le=2000, description="upper bound of sessions on each machine")
+    memory_mb: int | None = Field(
+        default=None,
+        ge=256,
+        description="memory that PostgreSQL plans with; none: half of a machine with databases alone, else a quarter",
+    )
+    max_connections: int | None = Field(
+        default=None, ge=50, le=2000, description="upper bound of sessions; none: what the application can open"
+    )
+    replication: Literal["quorum", "asynchronous"] | None = Field(
+        default=None,
+        description="quorum: a write is acknowledged when a replica has it too; none: quorum with two machines or more",
+    )
+    slot_wal_mb: int = Field(
+        default=4096, ge=256, description="write-ahead log kept for a replica or a backup host that is away"
+    )
     ttl: int = Field(default=20, ge=20, le=300, description="seconds until a silent primary loses its lease")
     loop_wait: int = Field(default=2, ge=1, le=60, description="seconds between two looks of Patroni")
     retry_timeout: int = Field(default=3, ge=3, le=60, description="seconds that etcd may be unreachable")
 
     watchdog: Literal["off", "automatic", "required"] = Field(
-        default="automatic", description="required: Patroni runs only where a watchdog can end a hanging machine"
+        default="automatic",
+        description="required: Patroni runs only where a watchdog can end a hanging machine; elsewhere a guard does it",
     )
 
     @model_validator(mode="after")
@@ -136,9 +150,14 @@ class Database(Frozen):
         return self
 
     @property
-    def shared_buffers_mb(self) -> int:
-        """A quarter of the memory, as PostgreSQL's manual advises (20.4.1)."""
-        return self.memory_mb // 4
+    def guard_seconds(self) -> int:
+        """
+        Silence of Patroni after which the guard ends a primary.
+
+        The lease was renewed one loop before the last answer at the earliest, and is taken by another machine ttl after
+        that; five seconds, Patroni's own safety margin of a watchdog, are left to notice and to end.
+        """
+        return self.ttl - self.loop_wait - 5
 
 
 class Model(Frozen):
@@ -206,6 +225,11 @@ class Application(Frozen):
         """One per core, and no more than fit at 300 MB each (a worker takes 150-250 MB)."""
         return max(2, min(self.cores, self.memory_mb // 300))
 
+    @property
+    def sessions(self) -> int:
+        """What one app host opens to PostgreSQL: eight to read and eight to write per worker, twelve for the rest."""
+        return self.workers * 2 * 8 + 12
+
 
 class Vip(Frozen):
     """The address that clients use; keepalived moves it between the balancers."""
@@ -242,6 +266,12 @@ class Site(Frozen):
         for role in ("inference", "app", "balancer"):
             if not self.having(role):
                 raise ValueError(f"machines with role {role} = 0; one at least is needed")
+        if (most := self.database.max_connections) and most < self.sessions:
+            raise ValueError(
+                f"database.max_connections = {most}; the application needs {self.sessions}, or leave it out"
+            )
+        if self.database.replication == "quorum" and len(self.having("database")) == 1:
+            raise ValueError("database.replication = 'quorum'; two machines with role database at least are needed")
         if self.vip is None and len(self.having("balancer")) > 1:
             raise ValueError("vip = (nothing); two balancers need an address that moves between them")
         if self.vip and self.vip.address in [machine.address for machine in self.machines]:
@@ -279,9 +309,42 @@ class Site(Frozen):
         return self.secrets[name].get_secret_value()
 
     @property
+    def sessions(self) -> int:
+        """What all may open when one database machine is left: the application's, and 25 for Patroni and people."""
+        return len(self.having("app")) * self.application.sessions + 25
+
+    @property
+    def replication(self) -> str:
+        """How writes reach the replicas: quorum, asynchronous, or none without a replica."""
+        if len(self.having("database")) == 1:
+            return "none"
+        return self.database.replication or "quorum"
+
+    @property
+    def promise(self) -> str:
+        """Which loss the databases survive and what is lost then, in words for the operator."""
+        return promise(len(self.having("database")), len(self.having("etcd")), self.replication)
+
+    @property
     def entry(self) -> IPv4Address:
         """The address that clients use."""
         return self.vip.address if self.vip else self.having("balancer")[0].address
+
+
+def promise(databases: int, etcds: int, replication: str) -> str:
+    """What a site of that many machines survives, and what a lost machine costs."""
+    if databases == 1:
+        return "one database machine: its loss stops writes and questions until it is back or restored from a backup"
+    size = f"{databases} database machines, {etcds} of etcd"
+    # etcd needs more than half of its members, whatever the databases do.
+    if etcds < 3:
+        return (
+            f"{size}: a lost replica costs nothing; while the etcd machine is lost nobody takes over from a lost "
+            "primary, and writes stop"
+        )
+    lost = "the acknowledged writes of its last moment" if replication == "asynchronous" else "no acknowledged write"
+    rest = "the one left acknowledges alone" if databases == 2 else "a second replica still has every write"
+    return f"{size}: any one may be lost, which costs {lost}; after that {rest}"
 
 
 def _unique(what: str, values: list[str]) -> None:

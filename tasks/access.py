@@ -41,7 +41,7 @@ def access(settings: Ssh) -> None:
     proven(
         name="Close SSH to root and to passwords",
         files=[File(SSHD, rendered("access/sshd.conf.j2", ssh=settings))],
-        unit=Unit("ssh.service", reads=(SSHD,), reloads=True),
+        unit=Unit("ssh.service", reloads=(SSHD,)),
     )
 
 
@@ -57,7 +57,7 @@ def proven(files: Iterable[File], unit: Unit | None = None) -> Commands:
     found: Found = host.get_fact(MachineState, wants=wants)
     stale = stale_files(wants, found)
     words = found.units.get(unit.name, set()) if unit else {"active", "enabled"}
-    if not stale and words >= {"active", "enabled"} and "stale" not in words and not _as_somebody_else():
+    if not stale and words >= {"active", "enabled"} and "changed" not in words and not _as_somebody_else():
         host.noop("the deploy user gets in")
         return
     paths = [file.path for file in stale]

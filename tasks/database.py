@@ -1,206 +1,198 @@
 """PostgreSQL under Patroni: one primary, replicas that hold every acknowledged write, TLS and scram for everybody."""
 
-import hashlib
-import hmac
-import json
-from base64 import b64encode
 from collections.abc import Iterable
 from typing import Any
 
 from pyinfra import host
-from pyinfra.api import FactBase, StringCommand, deploy, operation
+from pyinfra.api import FactBase, deploy
 
 from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, Certificate, certificate_of
 from inventories.network import ETCD, PATRONI, POSTGRESQL
-from inventories.settings import Database, Machine, Site
-from tasks.operations import Commands, barrier, ensure, first_of_this_run
-from tasks.wants import Check, Directory, File, Unit, credential, rendered
+from inventories.settings import Machine, Site
+from inventories.sizing import Sizing, share_of
+from tasks.dcs import cluster_settings, curl
+from tasks.operations import barrier, ensure, first_of_this_run
+from tasks.roles import NOTHING, Role, roles
+from tasks.turns import restarted, waiting
+from tasks.wants import Check, Directory, File, Unit, credential, rendered, verbatim
 
 CONFIG = "/etc/patroni/config.yml"
 DROP_IN = "/etc/systemd/system/patroni.service.d/rag.conf"
 PASSWORDS = "patroni-passwords.yml"
+PROGRAMS = "/usr/local/lib/rag"
 
 
 @deploy("Database")
 def database(site: Site, machine: Machine) -> None:
-    """A member of the cluster, and on the primary the application's role and database."""
-    patroni, patroni_etcd, postgresql = (
+    """A member of the cluster; restarts go one machine at a time, and the primary's by a switchover."""
+    own, to_etcd, postgresql = (
         certificate_of(site, machine, service) for service in ("patroni", "patroni-etcd", "postgresql")
     )
     url = f"https://{machine.name}:{PATRONI}"
+    sizing = share_of(site, machine, **host.get_fact(Capacity))
+    shared = shared_settings(site, sizing)
     passwords = rendered(
         "database/passwords.yml.j2",
         superuser=site.secret("postgres-password"),
         replication=site.secret("replication-password"),
         rewind=site.secret("rewind-password"),
     )
+    files = [
+        File(
+            CONFIG,
+            rendered(
+                "database/config.yml.j2",
+                machine=machine,
+                settings=site.database,
+                sizing=sizing,
+                shared=shared,
+                members=site.having("database"),
+                etcds=site.having("etcd"),
+                clients=site.having("app"),
+                backups=site.having("backup"),
+                patroni=own,
+                patroni_etcd=to_etcd,
+                postgresql=postgresql,
+                authority=AUTHORITY,
+                etcd_authority=ETCD_AUTHORITY,
+                ports={"patroni": PATRONI, "postgresql": POSTGRESQL, "etcd": ETCD},
+            ),
+        ),
+        credential(PASSWORDS, passwords.decode()),
+        File(DROP_IN, rendered("database/patroni.conf.j2", settings=site.database)),
+    ]
     ensure(
         name="Run PostgreSQL under Patroni",
         directories=[Directory("/etc/patroni"), Directory("/etc/credstore", "700")],
-        files=[
-            File(
-                CONFIG,
-                rendered(
-                    "database/config.yml.j2",
-                    machine=machine,
-                    settings=site.database,
-                    members=site.having("database"),
-                    etcds=site.having("etcd"),
-                    clients=site.having("app"),
-                    patroni=patroni,
-                    patroni_etcd=patroni_etcd,
-                    postgresql=postgresql,
-                    authority=AUTHORITY,
-                    etcd_authority=ETCD_AUTHORITY,
-                    ports={"patroni": PATRONI, "postgresql": POSTGRESQL, "etcd": ETCD},
-                ),
-            ),
-            credential(PASSWORDS, passwords.decode()),
-            File(DROP_IN, rendered("database/patroni.conf.j2", settings=site.database)),
-        ],
+        files=files,
         units=[
-            Unit(
-                "patroni.service",
-                reads=(
-                    CONFIG,
-                    f"/etc/credstore/{PASSWORDS}",
-                    DROP_IN,
-                    *(held.certificate for held in (patroni, patroni_etcd, postgresql)),
-                ),
-                in_turn=True,
-            )
+            # What a reload does not take in waits below for the member's turn.
+            Unit("patroni.service", reloads=(CONFIG, *(held.certificate for held in (own, to_etcd, postgresql))))
         ],
         # A cluster that is being made holds its settings a moment after its PostgreSQL runs.
-        check=Check(f"{_curl(patroni, f'{url}/health')} && {_curl(patroni, f'{url}/config')}", seconds=180),
+        check=Check(f"{curl(own, f'{url}/health')} && {curl(own, f'{url}/config')}", seconds=180),
     )
+    _beside_it(site, machine, own, url)
     barrier(name="Every member of the cluster runs")
 
     cluster_settings(
         name="Keep the cluster's settings",
         needed=first_of_this_run(machine, site.having("database")),
-        wanted=shared_settings(site.database),
+        wanted=shared,
         url=f"{url}/config",
-        certificate=patroni,
+        certificate=own,
+        site=site,
     )
-    application_role(name="Give the application its role", role="rag", password=site.secret("database-password"))
+    roles(name="Give everybody a role of their own", wanted=_roles(site), database="rag", owner="rag_owner")
+    barrier(name="The cluster has its settings and its roles")
+
+    waiting(
+        name="Ask who waits for a restart", site=site, machine=machine, reads=(DROP_IN, f"/etc/credstore/{PASSWORDS}")
+    )
+    barrier(name="It is known who waits for a restart")
+    restarted(
+        name="Restart members in turn, the primary after a switchover",
+        needed=first_of_this_run(machine, site.having("database")),
+        site=site,
+    )
 
 
-def shared_settings(settings: Database) -> dict[str, Any]:
+def _beside_it(site: Site, machine: Machine, own: Certificate, url: str) -> None:
+    programs = [
+        File(f"{PROGRAMS}/guard", verbatim("database/guard.py"), "755"),
+        File(f"{PROGRAMS}/refusals", verbatim("database/refusals.py"), "755"),
+    ]
+    units = [
+        File(
+            "/etc/systemd/system/rag-guard.service",
+            rendered(
+                "database/rag-guard.service.j2",
+                url=url,
+                authority=AUTHORITY,
+                patroni=own,
+                data=f"/var/lib/postgresql/{site.database.version}/rag",
+                silence=site.database.guard_seconds,
+            ),
+        ),
+        File("/etc/systemd/system/rag-refusals.service", rendered("database/rag-refusals.service.j2")),
+    ]
+    ensure(
+        name="Guard the primary, and count whom it refuses",
+        directories=[Directory(PROGRAMS)],
+        files=[*programs, *units],
+        units=[
+            Unit(unit.path.rpartition("/")[2], reads=(program.path, unit.path))
+            for program, unit in zip(programs, units, strict=True)
+        ],
+    )
+
+
+def _roles(site: Site) -> list[Role]:
+    replicating = NOTHING.replace("NOREPLICATION", "REPLICATION")
+    return [
+        Role("postgres", site.secret("postgres-password"), NOTHING.replace("NO", "")),
+        Role("replicator", site.secret("replication-password"), replicating),
+        Role("rewinder", site.secret("rewind-password")),
+        Role("rag_owner", site.secret("database-owner-password")),
+        Role("rag", site.secret("database-password")),
+        Role("rag_read", site.secret("database-read-password")),
+        Role("rag_monitor", site.secret("monitor-password"), member_of="pg_monitor"),
+        Role("rag_backup", site.secret("backup-password"), replicating),
+    ]
+
+
+def shared_settings(site: Site, sizing: Sizing) -> dict[str, Any]:
     """What the whole cluster shares: Patroni reads it from its own file once, and from etcd ever after."""
-    return {
+    settings = site.database
+    shared: dict[str, Any] = {
+        # Measured on three machines: postmaster killed 1-3 s, machine killed 20-21 s, switchover 1.5 s without a write.
         "ttl": settings.ttl,
         "loop_wait": settings.loop_wait,
         "retry_timeout": settings.retry_timeout,
-        "postgresql": {"parameters": {"max_connections": settings.max_connections}},
+        # A crashed primary is not waited for: a replica that has everything takes over at once.
+        "primary_start_timeout": 0,
+        "maximum_lag_on_failover": 1048576,
+        # A write is acknowledged when one replica has it too, so the machine that dies takes nothing along.
+        "synchronous_mode": "quorum" if site.replication == "quorum" else False,
+        "synchronous_node_count": 1,
+        # With etcd gone the primary goes on as long as it reaches every replica.
+        "failsafe_mode": True,
+        "member_slots_ttl": "30min",
+        "postgresql": {
+            "use_pg_rewind": True,
+            "use_slots": True,
+            "parameters": {
+                "wal_level": "replica",
+                "hot_standby": "on",
+                "wal_log_hints": "on",
+                "max_wal_senders": 10,
+                "max_replication_slots": 10,
+                "max_connections": sizing.connections,
+                # A replica or backup host that is gone for long must not fill the primary's disk.
+                "max_slot_wal_keep_size": f"{settings.slot_wal_mb}MB",
+                "wal_keep_size": "256MB",
+            },
+        },
     }
+    if site.having("backup"):
+        # Kept on every member, so that the backup host finds its place on the next primary too.
+        shared["slots"] = {"rag_backup": {"type": "physical"}}
+    return shared
 
 
-def holds(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether every wanted value is there, whatever else is."""
-    return all(
-        holds(found.get(name) or {}, value) if isinstance(value, dict) else found.get(name) == value
-        for name, value in wanted.items()
-    )
-
-
-def _curl(certificate: Certificate, url: str) -> str:
-    return (
-        f"curl --fail --silent --show-error --max-time 10 --cacert {AUTHORITY} "
-        f"--cert {certificate.certificate} --key {certificate.key} {url}"
-    )
-
-
-class SharedSettings(FactBase[dict[str, Any]]):
-    """What Patroni holds for the whole cluster."""
+class Capacity(FactBase[dict[str, int]]):
+    """The machine's memory in MB and its cores."""
 
     @staticmethod
-    def default() -> dict[str, Any]:
-        """Nothing answers."""
-        return {}
+    def default() -> dict[str, int]:
+        """A machine that does not answer has nothing."""
+        return {"memory_mb": 0, "cores": 1}
 
-    def command(self, url: str, certificate: Certificate) -> str:
-        """Patroni's own answer."""
-        return f"{_curl(certificate, url)} || true"
+    def command(self) -> str:
+        """One line."""
+        return "echo $(sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) $(nproc)"
 
-    def process(self, output: Iterable[str]) -> dict[str, Any]:
-        """JSON."""
-        found: dict[str, Any] = json.loads("".join(output) or "{}")
-        return found
-
-
-@operation()
-def cluster_settings(needed: bool, wanted: dict[str, Any], url: str, certificate: Certificate) -> Commands:
-    """
-    Give the cluster these settings; every member takes them in within a round of Patroni's.
-
-    + needed: this machine is the one that does it
-    + wanted: values by name; what else the cluster holds stays
-    + url, certificate: how to reach Patroni
-    """
-    if not needed or holds(host.get_fact(SharedSettings, url=url, certificate=certificate), wanted):
-        host.noop("the cluster has the settings")
-        return
-    yield StringCommand(
-        f"{_curl(certificate, url)} --output /dev/null --request PATCH --data @-", _stdin=json.dumps(wanted)
-    )
-
-
-class RoleMark(FactBase[str]):
-    """``replica``, or on the primary the mark of the application's role and whether its database is there."""
-
-    @staticmethod
-    def default() -> str:
-        """Nothing answers."""
-        return ""
-
-    def command(self, role: str) -> str:
-        """Through the local socket, as the superuser."""
-        return (
-            "cd /; runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --command "
-            "\"select case when pg_is_in_recovery() then 'replica' else coalesce((select "
-            "shobj_description(oid, 'pg_authid') from pg_roles where rolname = '" + role + "'), '') || ' ' || "
-            "(select count(*) from pg_database where datname = '" + role + "') end\" 2>/dev/null || true"
-        )
-
-    def process(self, output: Iterable[str]) -> str:
-        """The only line."""
-        return next(iter(output), "").strip()
-
-
-def scram_verifier(password: str, salt: bytes, iterations: int = 4096) -> str:
-    """What PostgreSQL stores of a password (RFC 5802, RFC 7677), so that the password itself never gets there."""
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
-    client, server = (hmac.digest(salted, label, "sha256") for label in (b"Client Key", b"Server Key"))
-    stored = hashlib.sha256(client).digest()
-    salt_text, stored_text, server_text = (b64encode(part).decode() for part in (salt, stored, server))
-    return f"SCRAM-SHA-256${iterations}:{salt_text}${stored_text}:{server_text}"
-
-
-@operation()
-def application_role(role: str, password: str) -> Commands:
-    """
-    On the primary: a role that owns its own database and nothing else; the replicas get it by replication.
-
-    + role: name of the role and of its database
-    + password: only its verifier reaches the server
-    """
-    salt = hashlib.sha256(f"{role}:{password}".encode()).digest()[:16]
-    verifier = scram_verifier(password, salt)
-    mark = hashlib.sha256(verifier.encode()).hexdigest()[:16]
-    found = host.get_fact(RoleMark, role=role)
-    if found in {"replica", f"{mark} 1"}:
-        host.noop("the role is there" if found != "replica" else "a replica gets it from the primary")
-        return
-    psql = "cd /; runuser -u postgres -- psql --no-psqlrc --quiet --set ON_ERROR_STOP=1"
-    limits = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
-    yield StringCommand(
-        psql,
-        _stdin=(
-            f"SELECT 'CREATE ROLE {role}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}')\\gexec\n"
-            f"ALTER ROLE {role} {limits} PASSWORD '{verifier}';\n"
-            f"SELECT 'CREATE DATABASE {role} OWNER {role}' "
-            f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{role}')\\gexec\n"
-            f"REVOKE ALL ON DATABASE {role} FROM PUBLIC;\n"
-            f"COMMENT ON ROLE {role} IS '{mark}';\n"
-        ),
-    )
+    def process(self, output: Iterable[str]) -> dict[str, int]:
+        """Two numbers."""
+        memory, cores = next(iter(output)).split()
+        return {"memory_mb": int(memory) // 1024, "cores": int(cores)}

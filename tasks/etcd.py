@@ -1,44 +1,149 @@
 """etcd: holds the primary's lease; three members, and every client shows a certificate."""
 
-from pyinfra.api import deploy
+import json
+from collections.abc import Iterable
 
-from inventories.certificates import ETCD_AUTHORITY, certificate_of
+from gevent.lock import BoundedSemaphore
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, deploy, operation
+from pyinfra.api.exceptions import OperationError
+
+from inventories.certificates import ETCD_AUTHORITY, Certificate, certificate_of
 from inventories.network import ETCD, ETCD_PEER
 from inventories.settings import Machine, Site
-from tasks.operations import ensure
+from tasks.operations import Commands, barrier, call, ensure, put, waiting
 from tasks.wants import Check, Directory, File, Unit, rendered, verbatim
 
 CONFIG = "/etc/default/etcd"
-RESTART = "/etc/systemd/system/etcd.service.d/rag.conf"
+DROP_IN = "/etc/systemd/system/etcd.service.d/rag.conf"
+FOLDER = "/var/lib/etcd"
+JOIN = f"{FOLDER}/join.env"
 
 
 @deploy("etcd")
 def etcd(site: Site, machine: Machine) -> None:
-    """A member that waits for its peers; restarts go one machine at a time."""
+    """A member that waits for its peers, or joins those that run; restarts go one machine at a time."""
     certificate = certificate_of(site, machine, "etcd")
+    files = [
+        File(
+            CONFIG,
+            rendered(
+                "etcd/etcd.default.j2",
+                site=site.name,
+                machine=machine,
+                members=site.having("etcd"),
+                settings=site.etcd,
+                certificate=certificate,
+                authority=ETCD_AUTHORITY,
+                client_port=ETCD,
+                peer_port=ETCD_PEER,
+            ),
+        ),
+        File(DROP_IN, verbatim("etcd/rag.conf")),
+    ]
+    directories = [Directory(FOLDER, "700", "etcd", "etcd")]
+    check = Check(f"{_etcdctl(certificate, [machine])} endpoint health")
+    joined(
+        name="Join the members that run",
+        site=site,
+        machine=machine,
+        certificate=certificate,
+        directories=directories,
+        files=files,
+        check=check,
+    )
+    # A machine that starts before another one has asked would look to it like a cluster that runs.
+    barrier(name="Every machine knows whether etcd runs already")
+
     ensure(
         name="Run etcd",
-        directories=[Directory("/var/lib/etcd", "700", "etcd", "etcd")],
-        files=[
-            File(
-                CONFIG,
-                rendered(
-                    "etcd/etcd.default.j2",
-                    site=site.name,
-                    machine=machine,
-                    members=site.having("etcd"),
-                    settings=site.etcd,
-                    certificate=certificate,
-                    authority=ETCD_AUTHORITY,
-                    client_port=ETCD,
-                    peer_port=ETCD_PEER,
-                ),
-            ),
-            File(RESTART, verbatim("etcd/restart.conf")),
-        ],
-        units=[Unit("etcd.service", reads=(CONFIG, RESTART, certificate.certificate), in_turn=True)],
-        check=Check(
-            f"ETCDCTL_API=3 etcdctl --endpoints https://{machine.name}:{ETCD} --cacert {ETCD_AUTHORITY} "
-            f"--cert {certificate.certificate} --key {certificate.key} --command-timeout 3s endpoint health",
-        ),
+        directories=directories,
+        files=files,
+        # It reads its certificate anew for every connection.
+        units=[Unit("etcd.service", reads=(CONFIG, DROP_IN, ETCD_AUTHORITY), in_turn=True)],
+        check=check,
     )
+
+
+def _etcdctl(certificate: Certificate, members: Iterable[Machine]) -> str:
+    endpoints = ",".join(f"https://{member.name}:{ETCD}" for member in members)
+    return (
+        f"ETCDCTL_API=3 etcdctl --endpoints {endpoints} --cacert {ETCD_AUTHORITY} "
+        f"--cert {certificate.certificate} --key {certificate.key} --command-timeout 3s --dial-timeout 2s"
+    )
+
+
+class Members(FactBase[dict[str, str] | None]):
+    """Peer URL to id of the members that run while this machine has no data; None when there is nothing to join."""
+
+    @staticmethod
+    def default() -> None:
+        """Nothing to join."""
+
+    def command(self, certificate: Certificate, peers: list[Machine]) -> str:
+        """The peers' own list; a cluster without a quorum gives none."""
+        if not peers:
+            return "true"
+        return (
+            f"test -e {FOLDER}/rag/member || ! command -v etcdctl >/dev/null || "
+            f"{_etcdctl(certificate, peers)} --write-out json --hex member list 2>/dev/null || true"
+        )
+
+    def process(self, output: Iterable[str]) -> dict[str, str] | None:
+        """JSON."""
+        text = "".join(output)
+        if not text.startswith("{"):
+            return None
+        return {url: _hex(member["ID"]) for member in json.loads(text)["members"] for url in member["peerURLs"]}
+
+
+def _hex(identity: int | str) -> str:
+    return identity if isinstance(identity, str) else f"{identity:x}"
+
+
+@operation()
+def joined(
+    site: Site,
+    machine: Machine,
+    certificate: Certificate,
+    directories: list[Directory],
+    files: list[File],
+    check: Check,
+) -> Commands:
+    """
+    Make a machine without data a member of the etcd that runs on the others, one machine at a time.
+
+    A member that lost its data must not come back under its old identity: it would vote on what it does not know. So
+    the old one is taken off the list first.
+
+    + site, machine, certificate: who joins, and with what it asks
+    + directories, files: what etcd needs before it starts
+    + check: says that it is a member
+    """
+    peers = [peer for peer in site.having("etcd") if peer != machine]
+    listed = host.get_fact(Members, certificate=certificate, peers=peers)
+    if listed is None:
+        host.noop("it has its data, or there is nothing to join")
+        return
+    for entry in directories:
+        yield StringCommand(f"install -d -m {entry.mode} -o {entry.owner} -g {entry.group} {entry.path}")
+    yield from put(files)
+    yield call(_join, machine, listed, _etcdctl(certificate, peers), check)
+
+
+_turn = BoundedSemaphore(1)
+
+
+def _join(machine: Machine, listed: dict[str, str], etcdctl: str, check: Check) -> None:
+    url = f"https://{machine.name}:{ETCD_PEER}"
+    lines = [
+        "set -e",
+        *([f"{etcdctl} member remove {listed[url]} >&2"] if url in listed else []),
+        f"systemctl stop etcd; rm -rf {FOLDER}/rag",
+        f"{etcdctl} member add {machine.name} --peer-urls={url} | grep ^ETCD_INITIAL_CLUSTER > {JOIN}",
+        f"systemctl daemon-reload; systemctl enable --quiet etcd; systemctl start etcd; {waiting(check)}",
+    ]
+    with _turn:
+        well, output = host.run_shell_command(StringCommand("; ".join(lines)), _sudo=True)
+    if not well:
+        raise OperationError(f"etcd on {machine.name} = not joined; {' '.join(output.stderr_lines[-3:])}")

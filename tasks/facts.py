@@ -18,7 +18,7 @@ class Found:
     marks: dict[str, str] = field(default_factory=dict)
     """Path of a file to ``sha256 mode owner group``, of a directory to ``mode owner group``."""
     units: dict[str, set[str]] = field(default_factory=dict)
-    """Unit to the words ``active``, ``enabled``, ``stale``, ``reload``, as far as they hold."""
+    """Unit to the words ``active``, ``enabled``, ``stale``, ``changed``, ``reload``, as far as they hold."""
     answers: bool = False
 
 
@@ -100,8 +100,8 @@ found() {
     test "$reload" = yes && w="$w reload"
     for want in $wants; do
         case $want in $id=*) paths=$(echo "${want#*=}" | tr , ' ');; *) continue;; esac
-        since=$started; case $paths in changed*) since=$changed;; esac
-        test -n "$since" && test -n "$(find ${paths#*:} -newerct "$since" -print -quit 2>/dev/null)" && w="$w stale"
+        since=$started; word=stale; case $paths in changed*) since=$changed; word=changed;; esac
+        test -n "$since" && test -n "$(find ${paths#*:} -newerct "$since" -print -quit 2>/dev/null)" && w="$w $word"
     done
     echo "unit $id$w"
 }
@@ -132,8 +132,10 @@ def _units(wants: Wants) -> list[str]:
         return []
     # Paths are our own, without blanks or commas.
     reads = [
-        f"{unit.name}={'changed' if unit.reloads else 'started'}:{','.join(unit.reads) or '/nonexistent'}"
+        f"{unit.name}={since}:{','.join(paths)}"
         for unit in wants.units
+        for since, paths in (("started", unit.reads), ("changed", unit.reloads))
+        if paths
     ]
     return [ASK_UNITS, f"wants={shlex.quote(' '.join(reads))}", f"ask {quoted(unit.name for unit in wants.units)}"]
 

@@ -142,9 +142,13 @@ def _start(unit: Unit, words: set[str], stale: list[File], check: Check | None) 
     if "active" not in words:
         yield StringCommand(f"systemctl restart {unit.name} || {_blame(unit)}")
         return
-    if "stale" not in words and not any(file.path.startswith(read) for file in stale for read in unit.reads):
+    changed = {path for file in stale for path in (*unit.reads, *unit.reloads) if file.path.startswith(path)}
+    if "stale" in words or changed.intersection(unit.reads):
+        verb = "restart"
+    elif "changed" in words or changed:
+        verb = "reload"
+    else:
         return
-    verb = "reload" if unit.reloads else "restart"
     if unit.in_turn:
         yield call(_in_turn, unit, verb, check)
     else:

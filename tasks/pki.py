@@ -16,7 +16,7 @@ from pyinfra.api import FactBase, StringCommand, deploy, operation
 from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, FOLDER, LIFE, Certificate, certificates
 from inventories.settings import Machine, Site
 from tasks.operations import Commands, ensure, put
-from tasks.wants import Directory, File
+from tasks.wants import Directory, File, User
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,8 @@ def pki(site: Site, machine: Machine) -> None:
     wanted = certificates(site, machine)
     ensure(
         name="Trust the site's CA",
+        # Every other group that reads a key comes with its package.
+        users=[User("rag")] if "app" in machine.roles else [],
         directories=[Directory("/etc/rag"), Directory(FOLDER)],
         files=[
             File(AUTHORITY, site.secret("authority-certificate").encode()),

@@ -53,6 +53,7 @@ class Hardware(FactBase[Found]):
             "grep -l '^0x03' ${v%vendor}class; done | wc -l); "
             "{ test -e /dev/watchdog || modprobe --dry-run --quiet softdog 2>/dev/null; } && echo watchdog there; "
             f"{whole}; test -e {archive} && echo archive there; "
+            "echo data $(du -sm /var/lib/postgresql/*/rag 2>/dev/null | awk '{sum += $1} END {print sum + 0}'); "
             f"sha256sum {quoted(wanted)} 2>/dev/null | sed 's/^/model /'; "
             f"ip -oneline -4 address show dev {machine.interface} 2>/dev/null | "
             'awk \'{sub("/.*", "", $4); print "address", $4}\'; command -v ip >/dev/null || echo address unknown; '
@@ -121,15 +122,34 @@ def _system(site: Site, machine: Machine, found: Found) -> Iterator[str]:
 def _room(site: Site, machine: Machine, found: Found) -> Iterator[str]:
     roles = {"every", *machine.roles}
     memory = sum(MEMORY_MB.get(role, 0) for role in roles)
-    memory += site.database.memory_mb if "database" in roles else 0
+    memory += (site.database.memory_mb or 256) if "database" in roles else 0
     memory += site.application.memory_mb if "app" in roles else 0
     if int(_one(found, "memory")) < memory:
         yield f"memory = {_one(found, 'memory')} MB; {memory} MB are needed for its roles; free -m, or fewer roles"
+    yield from _room_for_replica(site, machine, found)
     lacking = roles - {*found.get("whole", ())}
     disk = BASE_MB + sum(DISK_MB.get(role, 0) for role in lacking)
     disk += _pushed_mb(site.inference) if "inference" in lacking else 0
     if int(_one(found, "disk")) < disk:
         yield f"free disk in /var/lib = {_one(found, 'disk')} MB; {disk} MB are needed; df -h /var/lib"
+
+
+_data_mb: dict[str, int] = {}
+"""Machine to the size of its databases, as far as the run has asked; a replica gets as much as the primary has."""
+
+
+def _room_for_replica(site: Site, machine: Machine, found: Found) -> Iterator[str]:
+    if "database" not in machine.roles:
+        return
+    own = _data_mb[machine.name] = int(_one(found, "data"))
+    largest = max(_data_mb.values())
+    need, room = largest + site.database.slot_wal_mb, own + int(_one(found, "disk"))
+    if own < largest / 2 and room < need:
+        holder = max(_data_mb, key=lambda name: _data_mb[name])
+        yield (
+            f"free disk in /var/lib = {room} MB; {need} MB are needed for a replica of what {holder} holds; "
+            "df -h /var/lib"
+        )
 
 
 def _pushed_mb(settings: Inference) -> int:

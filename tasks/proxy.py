@@ -50,8 +50,7 @@ def proxy(site: Site, machine: Machine) -> None:
         units=[
             Unit(
                 "haproxy.service",
-                reads=(HAPROXY, NO_SERVICE, own.certificate, web.certificate, AUTHORITY),
-                reloads=True,
+                reloads=(HAPROXY, NO_SERVICE, own.certificate, web.certificate, AUTHORITY),
             )
         ],
         check=Check("test -S /run/haproxy/admin.sock && systemctl is-active haproxy.service"),
@@ -73,5 +72,5 @@ def proxy(site: Site, machine: Machine) -> None:
                     ),
                 )
             ],
-            units=[Unit("keepalived.service", reads=(KEEPALIVED,), reloads=True)],
+            units=[Unit("keepalived.service", reloads=(KEEPALIVED,))],
         )

@@ -54,8 +54,9 @@ class Unit:
 
     name: str
     reads: tuple[str, ...] = ()
-    reloads: bool = False
-    """A change is taken in by a reload, without a restart."""
+    """What makes it start anew when it changed."""
+    reloads: tuple[str, ...] = ()
+    """What it takes in by a reload, without a restart."""
     in_turn: bool = False
     """A running one restarts on one machine at a time, and the next only when the check answers again."""
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from inventories.settings import Machine, Site
+from inventories.sizing import share_of
 from tests.live.fleet import Fleet, deploy
 from tests.live.waiting import until
 
@@ -26,7 +27,8 @@ while time.monotonic() < (back + values["after"] if back else end):
         if link is None:
             link = psycopg2.connect(
                 host=values["hosts"], user="rag", dbname="rag", password=secret, connect_timeout=2,
-                sslmode="verify-full", sslrootcert="/etc/rag/pki/ca.crt", target_session_attrs="read-write",
+                sslmode="verify-full", sslrootcert="/etc/rag/pki/ca.crt", sslcert="/etc/rag/pki/app.crt",
+                sslkey="/etc/rag/pki/app.key", target_session_attrs="read-write",
                 application_name="live-test")
             link.autocommit = True
         link.cursor().execute("select pg_logical_emit_message(true, 'live-test', 'a write'); select pg_sleep(0.02)")
@@ -99,40 +101,30 @@ def test_a_write_is_on_the_replicas(site: Site, run: Run) -> None:
         run(first, PSQL + '"drop table probe"')
 
 
-def test_the_application_s_role_owns_its_database_and_nothing_else(site: Site, run: Run) -> None:
-    said = run(
-        leader(site, run),
-        PSQL + '"select rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls from pg_roles '
-        "where rolname = 'rag'; select rolpassword like 'SCRAM-SHA-256%' from pg_authid where rolname = 'rag'\"",
-    )
+def test_postgresql_has_its_share_of_the_machine(site: Site, run: Run) -> None:
+    for machine in site.having("database"):
+        memory, cores = run(
+            machine, "echo $(( $(sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo) / 1024 )) $(nproc)"
+        ).split()
+        share = share_of(site, machine, int(memory), int(cores))
 
-    assert said.split() == ["f", "t"]
-    for asked in ("select count(*) from pg_authid", "select pg_read_file('/etc/hostname')", "create role other"):
-        said = run(leader(site, run), f'{PSQL}"set role rag; {asked}" 2>&1; true')
-        assert "permission denied" in said, f"{asked}: {said}"
+        said = run(machine, PSQL + "\"select name, setting::bigint * case unit when '8kB' then 8 when 'kB' then 1 "
+                   "else 1024 end / 1024 from pg_settings where unit in ('8kB', 'kB', 'MB') union all "
+                   "select name, setting::bigint from pg_settings where name = 'max_connections'\"")  # fmt: skip
+
+        found = {name: int(value) for name, value in (line.split("|") for line in said.splitlines())}
+        assert found["shared_buffers"] == share.shared_buffers_mb
+        assert found["effective_cache_size"] == share.effective_cache_size_mb
+        assert found["work_mem"] == share.work_mem_mb
+        assert found["maintenance_work_mem"] == share.maintenance_work_mem_mb
+        assert found["max_connections"] == share.connections
+        assert found["max_slot_wal_keep_size"] == site.database.slot_wal_mb
 
 
-def test_connections_without_tls_or_with_a_wrong_password_are_refused(site: Site, run: Run) -> None:
-    app, primary = site.having("app")[0], leader(site, run)
-    program = (
-        "import sys; sys.path.insert(0, '/opt/rag/current/lib'); import psycopg2\n"
-        "secret = open('/etc/credstore/database-password').read()\n"
-        "def asked(password, **how):\n"
-        "    try:\n"
-        f"        psycopg2.connect(host='{primary}', user='rag', dbname=how.pop('dbname', 'rag'), "
-        "password=password, connect_timeout=5, **how).close(); return 'in'\n"
-        "    except psycopg2.OperationalError as error: return str(error)\n"
-        "full = {'sslmode': 'verify-full', 'sslrootcert': '/etc/rag/pki/ca.crt'}\n"
-        "print(asked(secret, **full), '|', asked('wrong', **full), '|', asked(secret, sslmode='disable'), '|', "
-        "asked(secret, dbname='postgres', **full))"
-    )
-
-    well, wrong, plain, elsewhere = run(app, f"python3 - <<'END'\n{program}\nEND").replace("\n", " ").split(" | ")
-
-    assert well == "in"
-    assert "password authentication failed" in wrong
-    assert "no encryption" in plain
-    assert "no pg_hba.conf entry" in elsewhere
+def test_the_backup_host_s_place_in_the_log_is_kept_on_every_member(site: Site, run: Run) -> None:
+    for machine in site.having("database"):
+        slots = run(machine, PSQL + '"select slot_name from pg_replication_slots"').split()
+        assert ("rag_backup" in slots) == bool(site.having("backup")), machine.name
 
 
 @pytest.mark.lab

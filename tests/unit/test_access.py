@@ -85,7 +85,7 @@ def files(folder: Path, content: str) -> list[File]:
 
 
 def ssh(folder: Path) -> Unit:
-    return Unit("ssh.service", reads=(str(folder / "sshd.conf"),), reloads=True)
+    return Unit("ssh.service", reloads=(str(folder / "sshd.conf"),))
 
 
 def test_new_keys_stay_when_the_controller_gets_in_and_the_next_run_has_nothing_to_do(

@@ -1,16 +1,39 @@
 """The cluster's members: a watchdog that Patroni can open, and settings that reach a cluster that runs."""
 
+import importlib.util
 import json
-from types import SimpleNamespace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 from pyinfra.context import ctx_host
+from ruamel.yaml import YAML
 
 from inventories.certificates import certificate_of
 from inventories.settings import Site
-from tasks.database import DROP_IN, cluster_settings, shared_settings
+from inventories.sizing import share_of
+from tasks.database import CONFIG, DROP_IN, shared_settings
+from tasks.dcs import cluster_settings
 from tests.unit.plans import plan
-from tests.unit.test_settings import changed
+from tests.unit.sites import ROOT
+from tests.unit.test_settings import box, changed, without
+
+
+def program(name: str) -> ModuleType:
+    """A program that the machines run, as a module."""
+    found = importlib.util.spec_from_file_location(name, ROOT / "templates" / "database" / f"{name}.py")
+    assert found
+    assert found.loader
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def yaml(text: str) -> Any:
+    """As Patroni reads it."""
+    return YAML(typ="safe").load(text)
+
 
 WATCHDOG = ["ExecStartPre=-+/sbin/modprobe softdog", "ExecStartPre=-+/bin/chown postgres /dev/watchdog"]
 
@@ -21,7 +44,7 @@ def test_patroni_gets_a_watchdog_that_it_may_open(prod: Site, mode: str, lines: 
 
     text = plan(site, site.machine("db1")).files[DROP_IN].content.decode()
 
-    assert [line for line in text.splitlines() if line.startswith("ExecStartPre")] == lines
+    assert [line for line in text.splitlines() if line.startswith("ExecStartPre=-+")] == lines
 
 
 @pytest.mark.parametrize(
@@ -37,13 +60,121 @@ def test_patroni_gets_a_watchdog_that_it_may_open(prod: Site, mode: str, lines: 
 def test_a_cluster_that_runs_is_given_what_the_site_wants(
     prod: Site, needed: bool, held: dict[str, object], patched: bool
 ) -> None:
-    wanted = shared_settings(prod.database)
+    wanted = shared_settings(prod, share_of(prod, prod.machine("db1"), 64000, 8))
     asked = SimpleNamespace(
         get_fact=lambda *_, **__: wanted | {"synchronous_mode": "quorum"} | held, noop=lambda _: None
     )
     certificate = certificate_of(prod, prod.machine("db1"), "patroni")
 
     with ctx_host.use(asked):
-        commands = [*cluster_settings._inner(needed=needed, wanted=wanted, url="https://db1", certificate=certificate)]
+        commands = [
+            *cluster_settings._inner(
+                needed=needed, wanted=wanted, url="https://db1", certificate=certificate, site=prod
+            )
+        ]
 
-    assert [json.loads(command.connector_arguments["_stdin"]) for command in commands] == [wanted] * patched
+    assert [json.loads(command.connector_arguments["_stdin"]) for command in commands[:1]] == [wanted] * patched
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_every_size_of_site_gets_a_configuration_of_its_own(prod: Site, count: int) -> None:
+    kept = without(prod, "db1", "db2", "db3")
+    site = changed(
+        prod,
+        machines=(
+            *kept,
+            *(box(f"db{number}", 10 + number, "database", *["etcd"] * (number == 1)) for number in range(1, count + 1)),
+        ),
+    )
+
+    made = yaml(plan(site, site.machine("db1")).files[CONFIG].content.decode())
+
+    shared = made["bootstrap"]["dcs"]
+    assert shared["synchronous_mode"] == ("quorum" if count > 1 else False)
+    assert shared["slots"] == {"rag_backup": {"type": "physical"}}
+    remote = [line.split() for line in made["postgresql"]["pg_hba"] if not line.startswith("local ")]
+    assert {words[3] for words in remote if words[2] == "replicator"} == {
+        f"198.51.100.{10 + number}/32" for number in range(1, count + 1)
+    }
+    # Beyond the socket: TLS, a certificate of the site and a password, for nobody from everywhere and no superuser.
+    assert all(words[0] == "hostssl" for words in remote)
+    assert all(words[4:] == ["scram-sha-256", "clientcert=verify-ca"] for words in remote)
+    assert all(words[3].endswith("/32") for words in remote)
+    assert "postgres" not in {user for words in remote for user in words[2].split(",")}
+
+
+def test_a_site_without_a_backup_host_keeps_no_log_for_it(prod: Site) -> None:
+    site = changed(prod, machines=without(prod, "ops1"))
+
+    made = yaml(plan(site, site.machine("db1")).files[CONFIG].content.decode())
+
+    assert "slots" not in made["bootstrap"]["dcs"]
+    assert not [line for line in made["postgresql"]["pg_hba"] if "rag_backup" in line]
+
+
+def test_the_guard_ends_a_primary_well_before_its_lease_does(prod: Site) -> None:
+    settings = prod.database
+
+    assert settings.guard_seconds + settings.loop_wait + 5 <= settings.ttl
+    unit = plan(prod, prod.machine("db1")).files["/etc/systemd/system/rag-guard.service"].content.decode()
+    assert f"--silence {settings.guard_seconds}\n" in unit
+
+
+@pytest.mark.parametrize(
+    ("told", "lives"),
+    [
+        ({"dcs_last_seen": 7}, False),
+        ({"dcs_last_seen": 8}, True),
+        ({"dcs_last_seen": 7, "failsafe_mode_is_active": True}, True),
+        ({"dcs_last_seen": 7, "pause": True}, True),
+    ],
+)
+def test_a_loop_that_stands_still_is_silence_unless_nobody_may_take_its_lease(
+    told: dict[str, object], lives: bool
+) -> None:
+    assert program("guard").alive(told, 7) is lives
+
+
+def test_only_a_postmaster_that_runs_as_primary_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = program("guard")
+    proc = tmp_path / "proc" / "4711"
+    proc.mkdir(parents=True)
+    (proc / "comm").write_text("postgres\n")
+    monkeypatch.setattr(guard, "Path", lambda first, *rest: tmp_path / "proc" / rest[0] / rest[1])
+    data = tmp_path / "data"
+    data.mkdir()
+    assert not guard.leads(data)
+
+    (data / "postmaster.pid").write_text("4711\n/var/lib/postgresql\n")
+    assert guard.leads(data)
+
+    (data / "standby.signal").touch()
+    assert not guard.leads(data)
+    (data / "standby.signal").unlink()
+    (proc / "comm").write_text("bash\n")
+    assert not guard.leads(data)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('12:00 [7] rag@rag FATAL:  password authentication failed for user "rag"', "password"),
+        ("12:00 [7] rag@rag FATAL:  connection requires a valid client certificate", "certificate"),
+        ("12:00 [7] LOG:  could not accept SSL connection: certificate verify failed", "certificate"),
+        ("12:00 [7] LOG:  could not accept SSL connection: unsupported protocol", "tls"),
+        ('12:00 [7] x@y FATAL:  no pg_hba.conf entry for host "192.0.2.1", user "x", no encryption', "tls"),
+        ('12:00 [7] postgres@y FATAL:  no pg_hba.conf entry for host "192.0.2.1", SSL encryption', "address"),
+        ("12:00 [7] rag@rag FATAL:  the database system is starting up", None),
+        ('12:00 [7] rag@rag ERROR:  relation "password authentication failed" does not exist', None),
+    ],
+)
+def test_a_refusal_is_told_from_any_other_line(line: str, reason: str | None) -> None:
+    assert program("refusals").reason(line) == reason
+
+
+def test_counts_go_on_where_they_stood() -> None:
+    refusals = program("refusals")
+
+    text = refusals.written({"password": 3, "tls": 1})
+
+    assert refusals.counted(text) == {"password": 3, "certificate": 0, "tls": 1, "address": 0}

@@ -39,7 +39,8 @@ def test_every_setting_of_every_group_is_in_the_reference() -> None:
     sections = re.split(r"^## ", describe.reference(), flags=re.MULTILINE)
     described = {text.splitlines()[0]: text for text in sections[1:]}
 
-    assert set(described) == {group.__name__ for group in groups}
+    after = {"What each size survives", "What PostgreSQL gets of a machine"}
+    assert set(described) == {group.__name__ for group in groups} | after
     for group in groups:
         assert set(re.findall(r"^\| (\w+) \|", described[group.__name__], re.MULTILINE)) - {"setting"} == set(
             group.model_fields
@@ -50,7 +51,8 @@ def test_every_setting_says_why_it_is_there_and_shows_no_inside_of_a_library() -
     rows = [line for line in describe.reference().splitlines() if line.startswith("| ")]
 
     assert not [row for row in rows if re.search(r"pydantic|FieldInfo|Optional\[|Annotated|\|\s*\|$", row)]
-    assert len({row.count(" | ") for row in rows}) == 1
+    settings = rows[: next(place for place, row in enumerate(rows) if row.startswith("| setting | small"))]
+    assert len({row.count(" | ") for row in settings}) == 1
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

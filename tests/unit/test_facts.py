@@ -110,7 +110,7 @@ def test_a_reload_freshens_a_unit_that_reloads_and_no_other(here: Here, tmp_path
 
     here.shell("systemctl reload a.service b.service")
 
-    found = ask(here, units=(Unit("a.service", (str(config),)), Unit("b.service", (str(config),), reloads=True)))
+    found = ask(here, units=(Unit("a.service", (str(config),)), Unit("b.service", reloads=(str(config),))))
     assert found.units == {"a.service": {"active", "enabled", "stale"}, "b.service": {"active", "enabled"}}
 
 

@@ -18,10 +18,15 @@ APP = sorted((ROOT / "app").rglob("*.py"))
 SHARED = {
     "tasks.apt",
     "tasks.archives",
+    "tasks.dcs",
     "tasks.facts",
     "tasks.login",
     "tasks.operations",
+    "tasks.patroni",
     "tasks.release",
+    "tasks.roles",
+    "tasks.ssh",
+    "tasks.turns",
     "tasks.wants",
 }
 PURE = {"pydantic", "pyinfra.api.exceptions"}
@@ -29,10 +34,11 @@ MAY_IMPORT = {
     "inventories/settings.py": PURE | {"inventories.public_keys"},
     "inventories/public_keys.py": set(),
     "inventories/network.py": PURE | {"inventories.settings"},
+    "inventories/sizing.py": PURE | {"inventories.settings"},
     "inventories/certificates.py": PURE | {"inventories.settings"},
     "inventories/secrets.py": PURE | {"inventories.settings", "cryptography", "pyrage"},
     "inventories/lab_state.py": PURE | {"inventories.settings"},
-    "inventories/describe.py": PURE | {"inventories.settings"},
+    "inventories/describe.py": PURE | {"inventories.settings", "inventories.sizing"},
     # How pyinfra reaches a machine is a part of pyinfra's, not of the site's.
     "inventories/connection.py": {"pyinfra", "paramiko", "typing_extensions"},
 }

@@ -32,6 +32,7 @@ def test_a_database_machine_lets_in_its_peers_and_the_program(prod: Site) -> Non
         (22, OPERATORS),
         (5432, APPS),
         *((port, peers) for port in (5432, 8008, 2379, 2380)),
+        (5432, ("198.51.100.41",)),
         (9100, ("198.51.100.41",)),
     }
 

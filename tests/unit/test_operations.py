@@ -70,12 +70,13 @@ def test_no_secret_shows_where_a_command_or_a_wish_is_printed() -> None:
     assert (secret.mode, secret.owner) == ("600", "root")
 
 
-def service(folder: Path, content: str = "1", **unit: bool) -> dict[str, object]:
+def service(folder: Path, content: str = "1", *, reloads: bool = False, **unit: bool) -> dict[str, object]:
+    paths = (str(folder / "config"),)
     return {
         "directories": [Directory(str(folder / "state"), "750", ME, MINE)],
         "files": [file(folder / "config", content)],
         "absent": [str(folder / "old")],
-        "units": [Unit("a.service", (str(folder / "config"),), **unit)],
+        "units": [Unit("a.service", () if reloads else paths, paths if reloads else (), **unit)],
         "check": Check(f"test -e {folder}/config", seconds=5),
     }
 
@@ -233,13 +234,15 @@ def test_a_machine_that_comes_back_gives_the_turn_to_the_next(here: Here, tmp_pa
     [
         (set(), False, Unit("a.service"), ["systemctl enable --quiet a.service", "systemctl restart a.service"]),
         ({"enabled"}, False, Unit("a.service"), ["systemctl restart a.service"]),
-        ({"enabled"}, True, Unit("a.service", ("/etc/a",), reloads=True), ["systemctl restart a.service"]),
+        ({"enabled"}, True, Unit("a.service", reloads=("/etc/a",)), ["systemctl restart a.service"]),
         ({"active"}, False, Unit("a.service"), ["systemctl enable --quiet a.service"]),
         ({"active", "enabled"}, False, Unit("a.service"), []),
         ({"active", "enabled"}, True, Unit("a.service", ("/etc/b",)), []),
         ({"active", "enabled"}, True, Unit("a.service", ("/etc/a",)), ["systemctl restart a.service"]),
-        ({"active", "enabled"}, True, Unit("a.service", ("/etc/a",), reloads=True), ["systemctl reload a.service"]),
+        ({"active", "enabled"}, True, Unit("a.service", reloads=("/etc/a",)), ["systemctl reload a.service"]),
         ({"active", "enabled", "stale"}, False, Unit("a.service"), ["systemctl restart a.service"]),
+        ({"active", "enabled", "changed"}, False, Unit("a.service"), ["systemctl reload a.service"]),
+        ({"active", "enabled", "stale", "changed"}, False, Unit("a.service"), ["systemctl restart a.service"]),
     ],
 )
 def test_a_unit_gets_what_it_lacks(words: set[str], stale: bool, unit: Unit, commands: list[str]) -> None:

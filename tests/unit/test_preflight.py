@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from inventories.settings import Machine, Site
+from tasks import preflight
 from tasks.preflight import LISTENERS, Found, Hardware, problems
 from tests.unit.machines import Here
 from tests.unit.test_settings import changed
@@ -27,6 +28,11 @@ FITS: Found = {
         "8080 python3 rag-api.service",
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "_data_mb", {})
 
 
 def refused(site: Site, name: str, **found: list[str]) -> list[str]:
@@ -66,6 +72,20 @@ def test_a_machine_that_does_not_fit_is_refused_in_one_line(
 
     assert said.startswith(line)
     assert re.fullmatch(r"[^\n]+ = [^\n]+; [^\n]+; [^\n]+", said)
+
+
+@pytest.mark.parametrize(("disk", "refuses"), [(24095, True), (24096, False)])
+def test_a_replica_needs_room_for_what_the_primary_has(prod: Site, disk: int, refuses: bool) -> None:
+    site = with_pulled_models(prod)
+    there = {"whole": ["database", "etcd"]}
+    assert refused(site, "db1", data=["20000"], disk=["1024"], **there) == []
+
+    said = refused(site, "db2", data=["0"], disk=[str(disk)], **there)
+
+    assert said == refuses * [
+        "free disk in /var/lib = 24095 MB; 24096 MB are needed for a replica of what db1 holds; df -h /var/lib"
+    ]
+    assert refused(site, "db3", data=["19000"], disk=["1024"], **there) == []
 
 
 @pytest.mark.parametrize(

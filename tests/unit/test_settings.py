@@ -99,6 +99,18 @@ REFUSED: dict[str, tuple[Callable[[Site], object], str]] = {
         lambda site: changed(site, machines=without(site, "db3")),
         "machines with role etcd = 2; one of [1, 3, 5] is needed; see docs/settings.md",
     ),
+    "quorum of one": (
+        lambda site: changed(
+            site,
+            machines=without(site, "db2", "db3"),
+            database=Database(replication="quorum"),
+        ),
+        "database.replication = 'quorum'; two machines with role database at least are needed; see docs/settings.md",
+    ),
+    "fewer sessions than the program opens": (
+        lambda site: changed(site, database=Database(max_connections=100)),
+        "database.max_connections = 100; the application needs 305, or leave it out; see docs/settings.md",
+    ),
     "two balancers without a VIP": (
         lambda site: changed(site, vip=None),
         "vip = (nothing); two balancers need an address that moves between them; see docs/settings.md",

@@ -1,0 +1,84 @@
+"""etcd: a machine without data joins those that run, and never under its old identity."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from pyinfra.context import ctx_host
+
+from inventories.certificates import certificate_of
+from inventories.settings import Site
+from tasks import etcd
+from tasks.etcd import Members, joined
+from tasks.wants import Check
+
+LISTED = {"https://db1:2380": "a1", "https://db2:2380": "b2"}
+
+
+def commands(site: Site, name: str, listed: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The shell lines that the machine gets, the join's too."""
+    machine = site.machine(name)
+    ran: list[str] = []
+
+    def run(command: object, **_: object) -> tuple[bool, SimpleNamespace]:
+        ran.append(str(command))
+        return True, SimpleNamespace(stderr_lines=[])
+
+    asked = SimpleNamespace(name=name, get_fact=lambda *_, **__: listed, noop=lambda _: None, run_shell_command=run)
+    monkeypatch.setattr(etcd, "host", asked)
+    with ctx_host.use(asked):
+        for command in joined._inner(
+            site=site,
+            machine=machine,
+            certificate=certificate_of(site, machine, "etcd"),
+            directories=[],
+            files=[],
+            check=Check("true"),
+        ):
+            command.execute(None, asked, {})
+    return ran
+
+
+def test_a_machine_with_data_or_the_first_of_a_cluster_is_left_alone(
+    prod: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert commands(prod, "db2", None, monkeypatch) == []
+
+
+def test_a_machine_that_lost_its_data_gets_a_new_identity_before_it_starts(
+    prod: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (line,) = commands(prod, "db2", LISTED, monkeypatch)
+
+    steps = (
+        "member remove b2",
+        "rm -rf /var/lib/etcd/rag",
+        "member add db2 --peer-urls=https://db2:2380",
+        "start etcd",
+    )
+    places = [line.index(step) for step in steps]
+    assert places == sorted(places)
+    assert "https://db2:2379" not in line.partition("member remove")[0]
+
+
+def test_a_new_machine_is_added_and_nobody_is_removed(prod: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = commands(prod, "db3", LISTED, monkeypatch)
+
+    assert "member remove" not in line
+    assert "member add db3" in line
+
+
+def test_the_peers_list_is_read_back_with_ids_as_etcdctl_takes_them() -> None:
+    members = [{"ID": 0xA1B2, "peerURLs": ["https://db1:2380"]}, {"ID": "c3", "peerURLs": ["https://db2:2380"]}]
+
+    assert Members().process([json.dumps({"members": members})]) == {
+        "https://db1:2380": "a1b2",
+        "https://db2:2380": "c3",
+    }
+    assert Members().process([]) is None
+
+
+def test_a_lone_member_asks_nobody(prod: Site) -> None:
+    machine = prod.machine("db1")
+
+    assert Members().command(certificate_of(prod, machine, "etcd"), []) == "true"
