@@ -1,14 +1,13 @@
 """What a site may set: one TOML file, read once; secrets come from systemd credentials and never from this file."""
 
+import ipaddress
 import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated, NoReturn, Self
+from typing import Annotated, Literal, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -34,12 +33,20 @@ class Database(Table):
     hosts: tuple[str, ...] = Field(min_length=1, description="All PostgreSQL hosts; the primary is found by asking.")
     port: Port = Field(default=5432, description="PostgreSQL's port on every host.")
     name: str = Field(default="rag", description="Database.")
-    user: str = Field(default="rag", description="Role that owns the database.")
+    user: str = Field(default="rag", description="Role of the application; credential database-password.")
+    owner: str = Field(
+        default="",
+        description="Role that owns the schema, for migrations; credential database-owner-password. Empty: user.",
+    )
+    reader: str = Field(default="", description="Role that only reads; credential database-read-password. Empty: user.")
     ssl_root_cert: str = Field(default="", description="CA file for verify-full; may be empty on loopback only.")
     ssl_cert: str = Field(default="", description="Client certificate, where the servers ask for one.")
     ssl_key: str = Field(default="", description="Key of the client certificate.")
     connect_timeout_seconds: int = Field(default=2, ge=2, le=30, description="Wait for one host before the next.")
     statement_seconds: Seconds = Field(default=20, description="Longest statement of the API.")
+    write_seconds: Seconds = Field(
+        default=30, description="How long a write waits for a primary; a lost machine costs 20 to 23 of them."
+    )
     pool_size: int = Field(
         default=8,
         ge=1,
@@ -50,9 +57,17 @@ class Database(Table):
 
     @model_validator(mode="after")
     def encrypted_beyond_this_host(self) -> Self:
-        if not self.ssl_root_cert and not LOOPBACK.issuperset(self.hosts):
+        if not self.ssl_root_cert and not all(_is_loopback(host) for host in self.hosts):
             raise ValueError("database.ssl_root_cert = ''; a CA file, since the database is on other hosts")
         return self
+
+    def login(self, role: Literal["user", "owner", "reader"]) -> tuple[str, str]:
+        """The role's name and that of its credential; one that is not set apart is the application's."""
+        if role == "owner" and self.owner:
+            return self.owner, "database-owner-password"
+        if role == "reader" and self.reader:
+            return self.reader, "database-read-password"
+        return self.user, "database-password"
 
 
 class Chroma(Table):
@@ -183,6 +198,13 @@ def load_or_refuse() -> Settings:
         return load()
     except ConfigurationError as error:
         refuse(error)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 
 from app import metrics
 from app.api import tokens
-from app.api.context import Admin, Context, Here, Me, context, readable
+from app.api.context import Admin, Context, Here, Me, context, found_in, readable
 from app.api.problems import Problem, not_found
 from app.store import collections, documents, users
-from app.store.database import reading, writing
+from app.store.database import reading
 from app.store.users import User
 
 router = APIRouter(prefix="/api")
@@ -82,15 +83,14 @@ async def verified(here: Context, name: str, password: str) -> User:
         metrics.SIGN_INS.labels("shed").inc()
         raise Problem(429, "sign-ins = too many at once; fewer", "try again in a moment", retry=True) from None
     try:
-        user = await run_in_threadpool(
-            reading, here.replica, lambda connection: users.verify(connection, name, password)
-        )
+        known = await run_in_threadpool(reading, here.replica, lambda connection: users.account(connection, name))
+        fits = await run_in_threadpool(users.fits, known, password)
     finally:
         here.sign_ins.release()
-    metrics.SIGN_INS.labels("accepted" if user else "refused").inc()
-    if user is None:
+    metrics.SIGN_INS.labels("accepted" if fits else "refused").inc()
+    if known is None or not fits:
         raise Problem(401, "username or password = wrong; a pair that fits", "ask an administrator for a new password")
-    return user
+    return known.user
 
 
 @router.get("/me")
@@ -100,18 +100,24 @@ def who_am_i(me: Me) -> dict[str, Any]:
 
 
 @router.put("/me/password")
-def change_password(me: Me, here: Here, wanted: NewPassword) -> dict[str, Any]:
+async def change_password(me: Me, here: Here, wanted: NewPassword) -> dict[str, Any]:
     """Give oneself another password."""
-    if reading(here.primary, lambda connection: users.verify(connection, me.name, wanted.current)) is None:
-        raise Problem(403, "current = wrong; your password", "ask an administrator for a new one")
-    writing(here.primary, lambda connection: users.set_password(connection, me.id, wanted.new))
+    wrong = Problem(403, "current = wrong; your password", "ask an administrator for a new one")
+    # The primary's, as for the write that follows: a replica may know an older one.
+    known = await here.write(lambda connection: users.account(connection, me.name))
+    if known is None or not await run_in_threadpool(users.fits, known, wanted.current):
+        raise wrong
+    replacement = await run_in_threadpool(users.hashed, wanted.new)
+    if not await here.write(lambda connection: users.replace_password(connection, known, replacement)):
+        raise wrong
     return who_am_i(me)
 
 
 @router.post("/users", status_code=201)
-def add_user(_: Admin, here: Here, wanted: NewUser) -> dict[str, Any]:
+async def add_user(_: Admin, here: Here, wanted: NewUser) -> dict[str, Any]:
     """Add a person."""
-    made = writing(here.primary, lambda connection: users.create(connection, wanted.name, wanted.password, wanted.role))
+    new = await run_in_threadpool(users.new, wanted.name, wanted.password, wanted.role)
+    made = await here.write(lambda connection: users.create(connection, new))
     if made is None:
         raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
     return who_am_i(made)
@@ -120,25 +126,25 @@ def add_user(_: Admin, here: Here, wanted: NewUser) -> dict[str, Any]:
 @router.get("/users")
 def list_users(_: Admin, here: Here) -> list[dict[str, Any]]:
     """Everybody, also those who may no longer sign in."""
-    found = here.fresh(users.everybody)
-    return [{"name": user.name, "role": user.role, "disabled": user.disabled} for user in found]
+    return [_shown(user) for user in here.fresh(users.everybody)]
 
 
 @router.patch("/users/{name}")
-def change_user(me: Admin, here: Here, name: str, wanted: Change) -> dict[str, Any]:
+async def change_user(me: Admin, here: Here, name: str, wanted: Change) -> dict[str, Any]:
     """Give a person another password, or shut them out at once, or let them in again."""
     if name == me.name and wanted.disabled:
         raise Problem(409, f"disabled = {name}; somebody else, you are signed in with it", "ask another administrator")
+    password = None if wanted.password is None else await run_in_threadpool(users.hashed, wanted.password)
 
-    def work(connection: Connection) -> None:
+    def work(connection: Connection) -> dict[str, Any]:
         user = _known(connection, name)
-        if wanted.password is not None:
-            users.set_password(connection, user, wanted.password)
+        if password is not None:
+            users.set_password(connection, user, password)
         if wanted.disabled is not None:
             users.set_disabled(connection, user, wanted.disabled)
+        return _shown(users.everybody(connection, user)[0])
 
-    writing(here.primary, work)
-    return next(user for user in list_users(me, here) if user["name"] == name)
+    return await here.write(work)
 
 
 @router.get("/collections")
@@ -149,9 +155,10 @@ def list_collections(me: Me, here: Here) -> list[dict[str, Any]]:
 
 
 @router.post("/collections", status_code=201)
-def add_collection(me: Me, here: Here, wanted: NewCollection) -> dict[str, Any]:
+async def add_collection(me: Me, here: Here, wanted: NewCollection) -> dict[str, Any]:
     """Make a collection; its maker may write to it."""
-    made = writing(here.primary, lambda connection: collections.create(connection, me, wanted.name))
+    new_id = uuid4()
+    made = await here.write(lambda connection: collections.create(connection, me, wanted.name, new_id))
     if made is None:
         raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
     return {"name": made.name, "permission": made.permission}
@@ -166,25 +173,32 @@ def show_collection(me: Me, here: Here, name: str) -> dict[str, Any]:
 
 
 @router.put("/collections/{name}/grants/{user}")
-def grant(me: Admin, here: Here, name: str, user: str, wanted: Grant) -> dict[str, Any]:
+async def grant(me: Admin, here: Here, name: str, user: str, wanted: Grant) -> dict[str, Any]:
     """Let a person read, or read and write."""
-    collection = readable(here, me, name, fresh=True)
 
     def work(connection: Connection) -> None:
+        collection = found_in(connection, me, name)
         collections.grant(connection, collection.id, _known(connection, user), wanted.permission)
 
-    writing(here.primary, work)
+    await here.write(work)
     return {"collection": name, "user": user, "permission": wanted.permission}
 
 
 @router.delete("/collections/{name}/grants/{user}", status_code=204)
-def revoke(me: Admin, here: Here, name: str, user: str) -> None:
+async def revoke(me: Admin, here: Here, name: str, user: str) -> None:
     """Take a person's access away."""
-    collection = readable(here, me, name, fresh=True)
-    writing(here.primary, lambda connection: collections.revoke(connection, collection.id, _known(connection, user)))
+
+    def work(connection: Connection) -> None:
+        collections.revoke(connection, found_in(connection, me, name).id, _known(connection, user))
+
+    await here.write(work)
 
 
-def _known(connection: Connection, name: str) -> Any:
+def _shown(user: Any) -> dict[str, Any]:
+    return {"name": user.name, "role": user.role, "disabled": user.disabled}
+
+
+def _known(connection: Connection, name: str) -> UUID:
     user = users.find_by_name(connection, name)
     if user is None:
         raise not_found("user", name)

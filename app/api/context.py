@@ -1,6 +1,7 @@
 """What a request needs, made once per process, and who is asking."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
@@ -8,10 +9,12 @@ from uuid import UUID
 from fastapi import Depends, Request
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.api import tokens
 from app.api.problems import Problem, not_found
 from app.api.recorder import Recorder
+from app.api.writers import Writers
 from app.index.vectors import Vectors
 from app.inference import InferencePool
 from app.retrieve.search import Searcher
@@ -19,11 +22,20 @@ from app.retrieve.weights import Frequencies
 from app.settings import Settings
 from app.store import collections, documents, users
 from app.store.collections import Collection
-from app.store.database import Result, Work, reading
+from app.store.database import Result, Work, passing, reading
 from app.store.documents import Document
 from app.store.users import User
 
 COOKIE = "__Host-rag"
+# For so long nobody else looks for a primary that somebody just did not find.
+MISSED_SECONDS = 2.0
+
+
+@dataclass
+class Missed:
+    """Until when the primary counts as missing."""
+
+    until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,10 +44,12 @@ class Context:
     token_key: str
     replica: Engine
     primary: Engine
+    writers: Writers
     vectors: Vectors
     inference: InferencePool
     recorder: Recorder
     frequencies: Frequencies = field(default_factory=Frequencies)
+    missed: Missed = field(default_factory=Missed)
     sign_ins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
     @property
@@ -45,10 +59,21 @@ class Context:
 
     def fresh(self, work: Work[Result]) -> Result:
         """Read what was just written, from the primary; without one, what a replica knows."""
-        try:
-            return reading(self.primary, work)
-        except DBAPIError:
-            return reading(self.replica, work)
+        if time.monotonic() >= self.missed.until:
+            try:
+                return reading(self.primary, work, 0)
+            except (DBAPIError, PoolTimeoutError) as error:
+                if not passing(error):
+                    raise
+                self.missed.until = time.monotonic() + MISSED_SECONDS
+        return reading(self.replica, work)
+
+    async def write(self, work: Work[Result]) -> Result:
+        """Write, and wait for a primary for as long as the settings allow; ``work`` may run more than once."""
+        result = await self.writers.write(work)
+        # What was written here is read here, however soon.
+        self.missed.until = 0.0
+        return result
 
 
 def context(request: Request) -> Context:
@@ -97,31 +122,25 @@ def readable(here: Context, me: User, name: str, *, fresh: bool = False) -> Coll
     return found
 
 
-def writable(here: Context, me: User, name: str) -> Collection:
-    """The collection, if the user may write to it."""
-    found = readable(here, me, name, fresh=True)
-    if found.permission != "write":
+def found_in(connection: Connection, me: User, name: str, *, write: bool = False) -> Collection:
+    """The collection, if the user may read (or write to) it; for the transaction that then writes."""
+    found = collections.find(connection, me, name)
+    if found is None:
+        raise not_found("collection", name)
+    if write and found.permission != "write":
         raise Problem(403, f"collection = {name}; write permission", "ask an administrator for a grant")
     return found
 
 
-def document_of(here: Context, me: User, document_id: UUID, *, write: bool = False) -> Document:
-    """The document, if the user may read (or write) its collection."""
+def document_of(here: Context, me: User, document_id: UUID) -> Document:
+    """The document, if the user may read its collection."""
 
-    def work(connection: Connection) -> tuple[Document, Collection] | None:
+    def work(connection: Connection) -> Document | None:
         document = documents.find(connection, document_id)
-        if document is None:
-            return None
-        visible = {collection.id: collection for collection in collections.visible(connection, me)}
-        collection = visible.get(document.collection_id)
-        return (document, collection) if collection else None
+        return document if document and collections.holding(connection, me, document.collection_id) else None
 
-    # A replica knows all but the newest, and answers while there is no primary; writing wants to be sure.
-    found = None if write else reading(here.replica, work)
-    found = found or here.fresh(work)
+    # A replica knows all but the newest, and answers while there is no primary.
+    found = reading(here.replica, work) or here.fresh(work)
     if found is None:
         raise not_found("document", document_id)
-    document, collection = found
-    if write and collection.permission != "write":
-        raise Problem(403, f"collection = {collection.name}; write permission", "ask an administrator for a grant")
-    return document
+    return found

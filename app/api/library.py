@@ -5,15 +5,15 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Response, UploadFile
 from sqlalchemy import Connection
 
-from app.api.context import Here, Me, document_of, readable, writable
+from app.api.context import Here, Me, document_of, found_in, readable
 from app.api.problems import Problem, not_found
-from app.store import documents, passages
-from app.store.database import reading, writing
+from app.store import collections, documents, passages
+from app.store.database import reading
 from app.store.documents import Document, Place, Upload
 
 router = APIRouter(prefix="/api")
@@ -22,22 +22,30 @@ MOST_LISTED = 1000
 
 
 @router.post("/collections/{name}/documents", status_code=202)
-def upload(me: Me, here: Here, name: str, file: UploadFile) -> dict[str, Any]:
+async def upload(me: Me, here: Here, name: str, file: UploadFile) -> dict[str, Any]:
     """Store a document; it becomes searchable a little later, as its state tells."""
-    collection = writable(here, me, name)
     most = here.settings.upload.max_bytes
-    content = file.file.read(most + 1)
-    if len(content) > most:
-        raise Problem(413, f"file = more than {most} bytes; a smaller one", "split the document")
-    wanted = Upload(
-        collection_id=collection.id,
-        user_id=me.id,
-        file_name=_file_name(file.filename or ""),
-        media_type=(file.content_type or "application/octet-stream")[:200],
-        sha256=hashlib.sha256(content).hexdigest(),
-        content=content,
-    )
-    return shown(writing(here.primary, lambda connection: documents.store(connection, wanted)))
+    new_id = uuid4()
+
+    def work(connection: Connection) -> Document:
+        # Read here, by the few that write at a time: all that wait would fill the memory with their documents.
+        file.file.seek(0)
+        content = file.file.read(most + 1)
+        collection = found_in(connection, me, name, write=True)
+        if len(content) > most:
+            raise Problem(413, f"file = more than {most} bytes; a smaller one", "split the document")
+        wanted = Upload(
+            id=new_id,
+            collection_id=collection.id,
+            user_id=me.id,
+            file_name=_file_name(file.filename or ""),
+            media_type=(file.content_type or "application/octet-stream")[:200],
+            sha256=hashlib.sha256(content).hexdigest(),
+            content=content,
+        )
+        return documents.store(connection, wanted)
+
+    return shown(await here.write(work))
 
 
 @router.get("/collections/{name}/documents")
@@ -84,17 +92,24 @@ def passage(me: Me, here: Here, document_id: UUID, ordinal: int) -> dict[str, An
 
 
 @router.delete("/documents/{document_id}", status_code=204)
-def delete(me: Me, here: Here, document_id: UUID) -> None:
+async def delete(me: Me, here: Here, document_id: UUID) -> None:
     """Remove the document, its passages and, on every host, its vectors."""
-    document_of(here, me, document_id, write=True)
+    found: list[UUID] = []
 
     def work(connection: Connection) -> None:
-        # Seen again inside the transaction: an index run may have added passages since.
-        current = documents.locked(connection, document_id)
-        if current:
-            documents.delete(connection, current)
+        document = documents.locked(connection, document_id)
+        collection = collections.holding(connection, me, document.collection_id) if document else None
+        if document is None or collection is None:
+            # Gone when it was there before: an earlier try was committed, or somebody else was faster.
+            if found:
+                return
+            raise not_found("document", document_id)
+        if collection.permission != "write":
+            raise Problem(403, f"collection = {collection.name}; write permission", "ask an administrator for a grant")
+        found.append(document.id)
+        documents.delete(connection, document)
 
-    writing(here.primary, work)
+    await here.write(work)
 
 
 def shown(document: Document) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from app.api import accounts, health, library, problems, questions
 from app.api.context import Context
 from app.api.edge import Edge
 from app.api.recorder import Recorder
+from app.api.writers import Writers
 from app.index.vectors import Vectors
 from app.inference import InferencePool
 from app.settings import ConfigurationError, Settings, credential, load_or_refuse, refuse
@@ -41,15 +42,18 @@ def application() -> FastAPI:
 def make_context(settings: Settings) -> Context:
     """Connections and clients for one process."""
     database = settings.database
-    primary = engine(database, "read-write", database.statement_seconds)
+    # Half of the connections to the primary are for writes, the others for reading what was just written.
+    writers = max(1, database.pool_size // 2)
+    primary = engine(database, "read-write", database.statement_seconds, at_least=writers + 2)
     key = credential("token-key")
     if len(key) < SHORTEST_KEY:
         raise ConfigurationError(f"credential token-key = {len(key)} characters; at least {SHORTEST_KEY}")
     return Context(
         settings=settings,
         token_key=key,
-        replica=engine(database, "prefer-standby", database.statement_seconds),
+        replica=engine(database, "prefer-standby", database.statement_seconds, role="reader"),
         primary=primary,
+        writers=Writers(primary, writers, database.write_seconds),
         vectors=Vectors(settings.chroma),
         inference=InferencePool(settings.inference),
         recorder=Recorder(primary),
@@ -68,5 +72,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     recording.cancel()
     await asyncio.gather(recording, return_exceptions=True)
     await here.recorder.drain(seconds=3)
+    here.recorder.close()
+    here.writers.close()
     here.replica.dispose()
     here.primary.dispose()

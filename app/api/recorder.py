@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +26,8 @@ class Recorder:
     def __init__(self, primary: Engine) -> None:
         self._primary = primary
         self._queue: asyncio.Queue[tuple[float, Question]] = asyncio.Queue(MOST_WAITING)
+        # A thread of its own: searches shall not lack one that waits here for a primary.
+        self._thread = ThreadPoolExecutor(1, "record")
 
     def record(self, question: Question) -> None:
         """Queue the record; when the queue is full the record is lost and counted."""
@@ -45,7 +48,7 @@ class Recorder:
 
     async def _written(self, question: Question) -> bool:
         try:
-            await asyncio.to_thread(writing, self._primary, lambda connection: questions.record(connection, question))
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, question)
         except SQLAlchemyError as error:
             log.warning("question=%s not recorded yet: %s", question.id, str(error).splitlines()[0])
             return False
@@ -54,6 +57,14 @@ class Recorder:
             log.exception("question=%s cannot be recorded", question.id)
             metrics.UNRECORDED.inc()
         return True
+
+    def _write(self, question: Question) -> None:
+        # Tried once: the round in `run` is the repetition.
+        writing(self._primary, lambda connection: questions.record(connection, question), 0)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def drain(self, seconds: float) -> None:
         """Write what waits, as far as it goes in this time; the rest is lost and counted."""

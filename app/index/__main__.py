@@ -25,8 +25,9 @@ def main() -> int:
     try:
         # A replica sends no notifications; without a primary the poll alone moves the index.
         # The listener keeps one of its connections.
-        primary = engine(settings.database, "read-write", at_least=2)
-        follower = Follower(settings, engine(settings.database, "prefer-standby"), primary, Vectors(settings.chroma))
+        primary = engine(settings.database, "read-write", role="reader", at_least=2)
+        replica = engine(settings.database, "prefer-standby", role="reader")
+        follower = Follower(settings, replica, primary, Vectors(settings.chroma))
     except ConfigurationError as error:
         refuse(error)
     stopping = threading.Event()

@@ -84,7 +84,8 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
     try:
         if job.attempts > worker.settings.ingest.max_attempts:
             raise UnreadableError(f"document = {job.attempts - 1} crashes; one that a worker survives, see its journal")
-        document, content = writing(worker.primary, lambda connection: _begin(connection, job))
+        lease = worker.settings.ingest.lease_seconds
+        document, content = writing(worker.primary, lambda connection: _begin(connection, job, lease))
         parsed = parse(content, document.file_name, worker.settings.ingest)
         pieces = split(parsed, worker.settings.ingest.passage_tokens)
         new = list(_embedded(worker, parsed.title, pieces, lost))
@@ -112,9 +113,10 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
             _fail(worker, job, f"document = {type(error).__name__}; one that the worker can read, see its journal")
 
 
-def _begin(connection: Connection, job: Job) -> tuple[Document, bytes]:
-    document = documents.find(connection, job.document_id)
-    if document is None:
+def _begin(connection: Connection, job: Job, lease_seconds: float) -> tuple[Document, bytes]:
+    # Held first, as whoever ends a job does. After a long wait for a primary the job may be another worker's.
+    document = documents.locked(connection, job.document_id)
+    if document is None or not jobs.extend(connection, job, lease_seconds):
         raise InterruptedWorkError
     documents.mark(connection, job.document_id, "working")
     return document, documents.source(connection, job.document_id)
@@ -150,10 +152,14 @@ def _vectors(worker: Worker, texts: list[str], lost: threading.Event) -> list[pa
 def _publish(worker: Worker, job: Job, document: Document, title: str, new: list[passages.NewPassage]) -> None:
     """Make the document searchable, and earlier versions of it gone, in one transaction."""
     model = worker.settings.inference.embedding_model
+    token = uuid.uuid4()
 
     def work(connection: Connection) -> None:
         earlier = documents.earlier_versions(connection, document)
         if not jobs.finish(connection, job):
+            if changes.told(connection, token):
+                # An earlier try was committed, and only the answer to it got lost.
+                return
             raise InterruptedWorkError
         removed = passages.replace(connection, document.collection_id, document.id, model, new)
         if removed:
@@ -161,7 +167,7 @@ def _publish(worker: Worker, job: Job, document: Document, title: str, new: list
         for version in earlier:
             documents.delete(connection, version)
         documents.publish(connection, document.id, title)
-        changes.append(connection, "indexed", document.collection_id, document.id, len(new))
+        changes.append(connection, "indexed", document.collection_id, document.id, len(new), token)
 
     writing(worker.primary, work)
 
@@ -196,7 +202,8 @@ def _lease(worker: Worker, job: Job) -> Iterator[threading.Event]:
     def extend() -> None:
         while not done.wait(seconds / 3):
             try:
-                if not writing(worker.primary, lambda connection: jobs.extend(connection, job, seconds)):
+                # Tried once: the next round is the repetition, and a finished document must not wait for this.
+                if not writing(worker.primary, lambda connection: jobs.extend(connection, job, seconds), 0):
                     lost.set()
                     return
             except SQLAlchemyError as error:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 
@@ -29,16 +29,35 @@ class Change:
     passages: int
 
 
-def append(connection: Connection, kind: Kind, collection_id: UUID, document_id: UUID, passages: int) -> None:
+def append(
+    connection: Connection,
+    kind: Kind,
+    collection_id: UUID,
+    document_id: UUID,
+    passages: int,
+    token: UUID | None = None,
+) -> None:
     """Tell every index of a document that came or went, once this transaction commits."""
     connection.execute(
         text(
-            "insert into changes (collection_id, document_id, kind, passages)"
-            " values (:collection, :document, :kind, :passages)"
+            "insert into changes (collection_id, document_id, kind, passages, token)"
+            " values (:collection, :document, :kind, :passages, :token)"
         ),
-        {"collection": collection_id, "document": document_id, "kind": kind, "passages": passages},
+        {
+            "collection": collection_id,
+            "document": document_id,
+            "kind": kind,
+            "passages": passages,
+            "token": token or uuid4(),
+        },
     )
     connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
+
+
+def told(connection: Connection, token: UUID) -> bool:
+    """Whether the change of this token was committed; slow, and only asked when its answer got lost."""
+    statement = text("select exists (select from changes where token = :token)")
+    return bool(connection.execute(statement, {"token": token}).scalar_one())
 
 
 def after(connection: Connection, position: Position, limit: int) -> list[Change]:

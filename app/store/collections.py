@@ -39,19 +39,28 @@ def find(connection: Connection, user: User, name: str) -> Collection | None:
     return Collection(row.id, row.name, row.permission) if row else None
 
 
-def create(connection: Connection, user: User, name: str) -> Collection | None:
-    """A new collection that its maker may write to, or None when the name is taken."""
+def holding(connection: Connection, user: User, collection_id: UUID) -> Collection | None:
+    """The same by the collection's id, as a document names it."""
+    row = connection.execute(
+        text(_ACCESS + " and c.id = :id"), {"role": user.role, "user": user.id, "id": collection_id}
+    ).one_or_none()
+    return Collection(row.id, row.name, row.permission) if row else None
+
+
+def create(connection: Connection, user: User, name: str, new_id: UUID) -> Collection | None:
+    """A collection that its maker may write to, made now or by an earlier try of the same; None: the name is taken."""
     made = connection.execute(
         text(
-            "insert into collections (name, created_by) values (:name, :user)"
+            "insert into collections (id, name, created_by) values (:id, :name, :user)"
             " on conflict (name) do nothing returning id"
         ),
-        {"name": name, "user": user.id},
+        {"id": new_id, "name": name, "user": user.id},
     ).scalar_one_or_none()
-    if made is None:
-        return None
-    grant(connection, made, user.id, "write")
-    return Collection(made, name, "write")
+    if made:
+        grant(connection, made, user.id, "write")
+        return Collection(made, name, "write")
+    holder = connection.execute(text("select id from collections where name = :name"), {"name": name}).scalar_one()
+    return Collection(new_id, name, "write") if holder == new_id else None
 
 
 def grant(connection: Connection, collection_id: UUID, user_id: UUID, permission: Permission) -> None:

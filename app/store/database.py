@@ -1,68 +1,186 @@
-"""Connections: questions read from any replica, everything that writes finds the primary."""
+"""Connections: questions read from any replica, what writes finds the primary, and both outlive a failover."""
 
-from collections.abc import Callable
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.settings import Database, credential
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
 Target = Literal["prefer-standby", "read-write"]
+Role = Literal["user", "owner", "reader"]
+
+# What a server says that ends, begins, or is no primary (any more): another try finds another server.
+GONE = frozenset({"57P01", "57P02", "57P03", "25006"})
+# What a transaction hears that met another one, or on a replica the replay: the same once more goes through.
+MET_ANOTHER = frozenset({"40001", "40P01"})
+
+PAUSE_SECONDS = 0.2
+# A read that failed is begun again for so long; with two servers down libpq needs most of it to find the third.
+READ_SECONDS = 4.0
+# A server that has not answered by then may be frozen; the second try gets the whole length of a statement.
+FIRST_READ_SECONDS = 5.0
+PING_SECONDS = 2.0
+# Indexing a large document is one long transaction, and has no limit on its statements.
+LONGEST_WORK_SECONDS = 300.0
 
 
-def engine(settings: Database, target: Target, statement_seconds: float | None = None, *, at_least: int = 1) -> Engine:
+def engine(
+    settings: Database,
+    target: Target,
+    statement_seconds: float | None = None,
+    *,
+    role: Role = "user",
+    at_least: int = 1,
+) -> Engine:
     """A pool of connections to the kind of server named; libpq tries the hosts until one fits."""
-    return create_engine(
+    made = create_engine(
         URL.create("postgresql+psycopg2"),
-        connect_args=_libpq(settings, target, statement_seconds),
+        connect_args=_libpq(settings, target, statement_seconds, role),
         pool_size=max(settings.pool_size, at_least),
         max_overflow=0,
         pool_timeout=5,
-        # A server that went away costs one ping here instead of one failed request.
-        pool_pre_ping=True,
         # After a failover connections drift back to where they belong.
         pool_recycle=300,
+        execution_options={
+            "patience": statement_seconds + PING_SECONDS if statement_seconds else LONGEST_WORK_SECONDS,
+            "write_seconds": settings.write_seconds,
+        },
     )
+    event.listen(made, "checkout", _pinged)
+    event.listen(made, "handle_error", _lost)
+    return made
 
 
-def reading(pool: Engine, work: Work[Result]) -> Result:
-    """Run a read; once more, on another server, when the first one ended in the middle."""
+def reading(pool: Engine, work: Work[Result], seconds: float = READ_SECONDS) -> Result:
+    """Run a read; when its server fails, ends or falls silent, again on another, begun within ``seconds``."""
+    patience = _option(pool, "patience")
+
+    def attempt(tries: int) -> Result:
+        return _run(pool.connect(), work, min(patience, FIRST_READ_SECONDS) if tries == 1 else patience)
+
+    return _repeated(attempt, time.monotonic() + seconds)
+
+
+def writing(pool: Engine, work: Work[Result], seconds: float | None = None) -> Result:
+    """Run ``work`` in one transaction; while no primary takes it, again, begun within ``seconds`` (else the settings').
+
+    A commit may arrive though its answer does not, so ``work`` must lead to the same end when it runs once more.
+    """
+    deadline = time.monotonic() + (_option(pool, "write_seconds") if seconds is None else seconds)
+    patience = _option(pool, "patience")
+
+    def attempt(_: int) -> Result:
+        return _run(pool.connect(), lambda connection: _committed(connection, work), patience)
+
+    return _repeated(attempt, deadline)
+
+
+def passing(error: Exception) -> bool:
+    """Whether the failure is a server's or a moment's, so that the same may succeed a little later."""
+    if isinstance(error, PoolTimeoutError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "pgcode", None)
+    if state is None:
+        # Without a code nobody answered: libpq itself found no server, or lost the one it had.
+        return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
+    return error.connection_invalidated or state in GONE | MET_ANOTHER or state.startswith("08")
+
+
+def _repeated(attempt: Callable[[int], Result], deadline: float) -> Result:
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return attempt(tries)
+        except (DBAPIError, PoolTimeoutError) as error:
+            if not passing(error) or time.monotonic() + PAUSE_SECONDS > deadline:
+                raise
+        time.sleep(PAUSE_SECONDS)
+
+
+def _run(connecting: AbstractContextManager[Connection], work: Work[Result], patience: float) -> Result:
+    with connecting as connection, _no_longer_than(patience, connection.connection.driver_connection):
+        return work(connection)
+
+
+def _committed(connection: Connection, work: Work[Result]) -> Result:
+    with connection.begin():
+        return work(connection)
+
+
+@contextmanager
+def _no_longer_than(seconds: float, connection: Any) -> Iterator[None]:
+    """Hang up when the time is over. TCP never would: the machine of a frozen server still answers in its name."""
+    # A descriptor of its own: by then the connection's number may belong to another.
+    line = socket.socket(fileno=os.dup(connection.fileno()))
+
+    def hang_up() -> None:
+        with contextlib.suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, hang_up)
+    timer.daemon = True
+    timer.start()
     try:
-        return _read(pool, work)
-    except DBAPIError as error:
-        if not error.connection_invalidated:
-            raise
-    return _read(pool, work)
+        yield
+    finally:
+        timer.cancel()
+        line.close()
 
 
-def writing(pool: Engine, work: Work[Result]) -> Result:
-    """Run ``work`` in one transaction."""
-    with pool.begin() as connection:
-        return work(connection)
+def _pinged(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Find out before the work begins whether the server is there.
+
+    One dead connection throws away all that are as old, so that nobody waits for one after the other.
+    """
+    try:
+        with _no_longer_than(PING_SECONDS, connection), connection.cursor() as cursor:
+            cursor.execute("select 1")
+        connection.rollback()
+    except connection.Error as error:
+        raise InvalidatePoolError from error
 
 
-def _read(pool: Engine, work: Work[Result]) -> Result:
-    with pool.connect() as connection:
-        return work(connection)
+def _lost(context: Any) -> None:
+    """A connection to a server that is no primary any more serves nobody: away with it and those beside it."""
+    state = getattr(context.original_exception, "pgcode", None) or ""
+    if state in GONE or state.startswith("08"):
+        context.is_disconnect = True
 
 
-def _libpq(settings: Database, target: Target, statement_seconds: float | None) -> dict[str, Any]:
+def _option(pool: Engine, name: str) -> float:
+    return float(pool.get_execution_options().get(name, 30.0))
+
+
+def _libpq(settings: Database, target: Target, statement_seconds: float | None, role: Role) -> dict[str, Any]:
+    user, password = settings.login(role)
     arguments: dict[str, Any] = {
         "host": ",".join(settings.hosts),
         "port": settings.port,
         "dbname": settings.name,
-        "user": settings.user,
-        "password": credential("database-password"),
+        "user": user,
+        "password": credential(password),
         "target_session_attrs": target,
         "load_balance_hosts": "random",
         "connect_timeout": settings.connect_timeout_seconds,
-        # A host that lost power sends no goodbye: these bound how long its silence is believed.
-        "tcp_user_timeout": 5000,
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
+        # A host that lost power sends no goodbye: these bound how long its silence is believed, while something
+        # is under way to it (the first) and while its answer is awaited (the others).
+        "tcp_user_timeout": 3000,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
         "keepalives_count": 2,
         "application_name": "rag",
     }

@@ -44,6 +44,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Upload:
+    """A document to keep, with the id from which a repeated write knows its own work."""
+
+    id: UUID
     collection_id: UUID
     user_id: UUID
     file_name: str
@@ -56,11 +59,12 @@ def store(connection: Connection, upload: Upload) -> Document:
     """Keep the bytes with a job to index them; the same bytes again are the same document, a failed one is retried."""
     document_id = connection.execute(
         text(
-            "insert into documents (collection_id, title, file_name, media_type, sha256, size, source, created_by)"
-            " values (:collection, :name, :name, :media_type, :sha256, :size, :source, :user)"
+            "insert into documents (id, collection_id, title, file_name, media_type, sha256, size, source, created_by)"
+            " values (:id, :collection, :name, :name, :media_type, :sha256, :size, :source, :user)"
             " on conflict (collection_id, sha256) do nothing returning id"
         ),
         {
+            "id": upload.id,
             "collection": upload.collection_id,
             "name": upload.file_name,
             "media_type": upload.media_type,
@@ -73,10 +77,11 @@ def store(connection: Connection, upload: Upload) -> Document:
     if document_id is None:
         document_id = connection.execute(
             text(
-                "update documents set state = case state when 'failed' then 'queued' else state end"
+                # Under our own id an earlier try of this upload stored it, and nobody asked for another round since.
+                "update documents set state = case when state = 'failed' and id <> :id then 'queued' else state end"
                 " where collection_id = :collection and sha256 = :sha256 returning id"
             ),
-            {"collection": upload.collection_id, "sha256": upload.sha256},
+            {"id": upload.id, "collection": upload.collection_id, "sha256": upload.sha256},
         ).scalar_one()
     document = find(connection, document_id)
     if document is None:

@@ -28,18 +28,30 @@ def add(connection: Connection, document_id: UUID) -> None:
 
 
 def take(connection: Connection, owner: str, lease_seconds: float) -> Job | None:
-    """The oldest job nobody holds, now leased to ``owner``; None when there is none."""
-    row = connection.execute(
-        text(
-            "update jobs set attempts = attempts + 1, owner = :owner,"
-            " lease_until = clock_timestamp() + make_interval(secs => :lease)"
-            " where id = (select id from jobs where run_after <= clock_timestamp()"
-            " and (lease_until is null or lease_until < clock_timestamp())"
-            " order by id for update skip locked limit 1)"
-            " returning id, document_id, attempts"
-        ),
-        {"owner": owner, "lease": lease_seconds},
-    ).one_or_none()
+    """The oldest job nobody holds, now leased to ``owner``; None when there is none.
+
+    An owner takes one job: asked again, since nobody told whether the first time arrived, it is the same one.
+    """
+    row = (
+        connection.execute(
+            text(
+                "update jobs set lease_until = clock_timestamp() + make_interval(secs => :lease) where owner = :owner"
+                " returning id, document_id, attempts"
+            ),
+            {"owner": owner, "lease": lease_seconds},
+        ).one_or_none()
+        or connection.execute(
+            text(
+                "update jobs set attempts = attempts + 1, owner = :owner,"
+                " lease_until = clock_timestamp() + make_interval(secs => :lease)"
+                " where id = (select id from jobs where run_after <= clock_timestamp()"
+                " and (lease_until is null or lease_until < clock_timestamp())"
+                " order by id for update skip locked limit 1)"
+                " returning id, document_id, attempts"
+            ),
+            {"owner": owner, "lease": lease_seconds},
+        ).one_or_none()
+    )
     return Job(row.id, row.document_id, row.attempts, owner) if row else None
 
 

@@ -11,12 +11,28 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from app.settings import ConfigurationError, Settings, credential, load_or_refuse, refuse
+from app.settings import ConfigurationError, Database, Settings, credential, load_or_refuse, refuse
 from app.store import users
 from app.store.database import engine, reading, writing
 
 # Any constant will do, as long as every release uses the same one.
 MIGRATION_LOCK = 7_291_001
+
+LACKING = """
+select not has_database_privilege(:user, current_database(), 'connect')
+    or not has_database_privilege(:reader, current_database(), 'connect')
+    or exists (
+        select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and not (
+            has_table_privilege(:reader, c.oid, 'select') and has_table_privilege(:user, c.oid, 'select')
+            and (c.relname = 'alembic_version' or has_table_privilege(:user, c.oid, 'insert')
+                and has_table_privilege(:user, c.oid, 'update') and has_table_privilege(:user, c.oid, 'delete'))
+        )
+    )
+    or exists (
+        select from pg_class c where c.relnamespace = 'public'::regnamespace
+            and case when c.relkind = 'S' then not has_sequence_privilege(:user, c.oid, 'usage') end
+    )
+"""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,27 +54,62 @@ def main(arguments: list[str]) -> int:
 
 
 def migrate(settings: Settings) -> bool:
-    """Bring schema and first administrator about; True when anything was to do."""
-    password = credential("admin-password")
+    """Bring schema, privileges and first administrator about; True when anything was to do."""
+    admin = users.new(settings.admin_user, credential("admin-password"), "admin")
+    changed = False
 
-    def work(connection: Connection) -> bool:
+    def work(connection: Connection) -> None:
+        nonlocal changed
         connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-        behind = _is_behind(connection)
-        if behind:
+        if _is_behind(connection):
+            changed = True
             command.upgrade(_alembic(connection), "head")
-        return users.ensure_admin(connection, settings.admin_user, password) or behind
+        if _lacks_privileges(connection, settings.database):
+            changed = True
+            _give_privileges(connection, settings.database)
+        # In a later try an earlier one may prove to have been committed, so what was done stays true.
+        changed = users.ensure_admin(connection, admin) or changed
 
-    return writing(engine(settings.database, "read-write"), work)
+    writing(engine(settings.database, "read-write", role="owner"), work)
+    return changed
 
 
 def check_only(settings: Settings) -> bool:
     """True when a migration has something to do."""
 
     def work(connection: Connection) -> bool:
-        return _is_behind(connection) or users.find_by_name(connection, settings.admin_user) is None
+        return (
+            _is_behind(connection)
+            or _lacks_privileges(connection, settings.database)
+            or users.find_by_name(connection, settings.admin_user) is None
+        )
 
     # A replica may not have replayed the migration of a second ago.
-    return reading(engine(settings.database, "read-write"), work)
+    return reading(engine(settings.database, "read-write", role="owner"), work)
+
+
+def _lacks_privileges(connection: Connection, database: Database) -> bool:
+    """True when the application or its reader lacks a privilege, as after a new table or on an older site."""
+    parameters = {"user": database.login("user")[0], "reader": database.login("reader")[0]}
+    return bool(connection.execute(text(LACKING), parameters).scalar_one())
+
+
+def _give_privileges(connection: Connection, database: Database) -> None:
+    """Let the application change rows and its reader see them; tables themselves are the owner's alone."""
+    quote = connection.dialect.identifier_preparer.quote_identifier
+    name, (user, _), (reader, _) = quote(database.name), database.login("user"), database.login("reader")
+    user, reader = quote(user), quote(reader)
+    for statement in (
+        f"grant connect on database {name} to {user}, {reader}",
+        f"grant usage on schema public to {user}, {reader}",
+        f"grant select on all tables in schema public to {user}, {reader}",
+        f"grant insert, update, delete on all tables in schema public to {user}",
+        f"grant usage on all sequences in schema public to {user}",
+    ):
+        connection.execute(text(statement))
+    # The schema's version says what the owner did.
+    if database.owner and database.owner != database.user:
+        connection.execute(text(f"revoke insert, update, delete on alembic_version from {user}"))
 
 
 def _is_behind(connection: Connection) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -22,18 +22,49 @@ class User:
     role: Role
 
 
-def verify(connection: Connection, name: str, password: str) -> User | None:
-    """The user whose password this is, or None, after the same time either way."""
+@dataclass(frozen=True)
+class Account:
+    """A user with the hash that a password must fit."""
+
+    user: User
+    password_hash: str
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """A user to add, with the id from which a repeated write knows its own work."""
+
+    id: UUID
+    name: str
+    password_hash: str
+    role: Role
+
+
+def new(name: str, password: str, role: Role) -> NewUser:
+    """A user to add; slow, since it hashes the password, so it belongs outside any transaction."""
+    return NewUser(uuid4(), name, hashed(password), role)
+
+
+def hashed(password: str) -> str:
+    """What is kept of a password; another one each time."""
+    return _HASHER.hash(password)
+
+
+def fits(account: Account | None, password: str) -> bool:
+    """Whether it is the account's password; takes as long where there is none. Holds no connection: it is slow."""
+    try:
+        _HASHER.verify(account.password_hash if account else _NOBODY, password)
+    except (VerificationError, InvalidHashError):
+        return False
+    return account is not None
+
+
+def account(connection: Connection, name: str) -> Account | None:
+    """The account of this name, unless disabled."""
     row = connection.execute(
         text("select id, name, role, password_hash from users where name = :name and not disabled"), {"name": name}
     ).one_or_none()
-    # The connection goes back before the slow hash, so that sign-ins cannot drain the pool.
-    connection.close()
-    try:
-        _HASHER.verify(row.password_hash if row else _NOBODY, password)
-    except (VerificationError, InvalidHashError):
-        return None
-    return User(row.id, row.name, row.role) if row else None
+    return Account(User(row.id, row.name, row.role), row.password_hash) if row else None
 
 
 def find(connection: Connection, user_id: UUID) -> User | None:
@@ -49,22 +80,30 @@ def find_by_name(connection: Connection, name: str) -> User | None:
     return User(row.id, row.name, row.role) if row else None
 
 
-def create(connection: Connection, name: str, password: str, role: Role) -> User | None:
-    """A new user, or None when the name is taken."""
-    row = connection.execute(
+def create(connection: Connection, wanted: NewUser) -> User | None:
+    """The new user, made now or by an earlier try of the same; None when the name is another's."""
+    connection.execute(
         text(
-            "insert into users (name, password_hash, role) values (:name, :hash, :role)"
-            " on conflict (name) do nothing returning id, name, role"
+            "insert into users (id, name, password_hash, role) values (:id, :name, :hash, :role)"
+            " on conflict (name) do nothing"
         ),
-        {"name": name, "hash": _HASHER.hash(password), "role": role},
-    ).one_or_none()
-    return User(row.id, row.name, row.role) if row else None
+        {"id": wanted.id, "name": wanted.name, "hash": wanted.password_hash, "role": wanted.role},
+    )
+    found = find_by_name(connection, wanted.name)
+    return found if found and found.id == wanted.id else None
 
 
-def set_password(connection: Connection, user_id: UUID, password: str) -> None:
+def set_password(connection: Connection, user_id: UUID, password_hash: str) -> None:
     """Give the user another password; tokens already handed out live on for their hour."""
     statement = text("update users set password_hash = :hash where id = :id")
-    connection.execute(statement, {"id": user_id, "hash": _HASHER.hash(password)})
+    connection.execute(statement, {"id": user_id, "hash": password_hash})
+
+
+def replace_password(connection: Connection, known: Account, password_hash: str) -> bool:
+    """Give the user another password, unless it is no more the one known; an earlier try of the same counts as ours."""
+    statement = text("update users set password_hash = :new where id = :id and password_hash in (:known, :new)")
+    parameters = {"id": known.user.id, "known": known.password_hash, "new": password_hash}
+    return connection.execute(statement, parameters).rowcount == 1
 
 
 def set_disabled(connection: Connection, user_id: UUID, disabled: bool) -> None:
@@ -74,13 +113,17 @@ def set_disabled(connection: Connection, user_id: UUID, disabled: bool) -> None:
     )
 
 
-def everybody(connection: Connection) -> list[Row[Any]]:
-    """Name, role and ``disabled`` of every user, by name."""
-    return list(connection.execute(text("select name, role, disabled from users order by name")))
+def everybody(connection: Connection, only: UUID | None = None) -> list[Row[Any]]:
+    """Name, role and ``disabled`` of every user, by name; or of that one only."""
+    statement = text(
+        "select name, role, disabled from users where cast(:only as uuid) is null or id = cast(:only as uuid)"
+        " order by name"
+    )
+    return list(connection.execute(statement, {"only": only}))
 
 
-def ensure_admin(connection: Connection, name: str, password: str) -> bool:
+def ensure_admin(connection: Connection, wanted: NewUser) -> bool:
     """Make the first administrator; True when there was none. A password changed since then is kept."""
-    if find_by_name(connection, name):
+    if find_by_name(connection, wanted.name):
         return False
-    return create(connection, name, password, "admin") is not None
+    return create(connection, wanted) is not None

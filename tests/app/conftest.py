@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
 from tests.app.servers import chroma, free_port, ours, postgresql
@@ -24,7 +24,10 @@ processes = 1
 [database]
 hosts = ["127.0.0.1"]
 port = {postgresql}
+owner = "rag_owner"
+reader = "rag_read"
 pool_size = 8
+write_seconds = 4
 [chroma]
 port = {chroma}
 deadline_seconds = 10
@@ -48,6 +51,19 @@ embed_batch = 4
 """
 
 
+# The servers believe whoever comes over loopback.
+PASSWORDS = ("database-password", "database-owner-password", "database-read-password")
+SECRETS = {**dict.fromkeys(PASSWORDS, "unused on loopback"), "token-key": "k" * 40, "admin-password": PASSWORD}
+
+
+def make_database(connection: Connection) -> None:
+    """The roles and the database that the application finds on a site."""
+    for role in ("rag_owner", "rag", "rag_read"):
+        connection.execute(text(f"create role {role} login"))
+    connection.execute(text("create database rag owner rag_owner"))
+    connection.execute(text("revoke all on database rag from public"))
+
+
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
     with ExitStack() as stack:
@@ -58,7 +74,7 @@ def site() -> Iterator[Site]:
         port["postgresql"] = server.port
         admin = engine(port["postgresql"], "postgres").execution_options(isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
-            connection.execute(text("create database rag"))
+            make_database(connection)
         environment = _environment(folder, port, ollama)
         worker = ours(["app.ingest"], environment, folder / "worker.log", f"http://127.0.0.1:{port['worker']}")
         index = ours(["app.index"], environment, folder / "index.log", f"http://127.0.0.1:{port['index']}")
@@ -112,8 +128,7 @@ def collection(admin: Person) -> str:
 def _environment(folder: Path, port: dict[str, int], ollama: OllamaStandin) -> dict[str, str]:
     names = {"chat_model": CHAT, "embedding_model": EMBED, "dimension": DIMENSION, "ollama": ollama.url}
     (folder / "rag.toml").write_text(CONFIGURATION.format(**port, **names))
-    secrets = {"database-password": "unused on loopback", "token-key": "k" * 40, "admin-password": PASSWORD}
-    for name, secret in secrets.items():
+    for name, secret in SECRETS.items():
         (folder / name).write_text(secret)
     return {
         "PATH": os.environ["PATH"],

@@ -42,7 +42,7 @@ def listens(port: int) -> bool:
 
 @dataclass(frozen=True)
 class PostgreSQL:
-    """A server whose superuser is rag; it can lose and regain its place as the primary."""
+    """A server whose superuser is postgres; it can lose and regain its place as the primary."""
 
     data: Path
     port: int
@@ -79,7 +79,7 @@ def postgresql(folder: Path) -> Iterator[PostgreSQL]:
     if os.geteuid() == 0:
         shutil.chown(data, "postgres")
         folder.chmod(0o755)
-    initdb = (str(programs[-1] / "initdb"), "-D", str(data), "-U", "rag", "-A", "trust", "-E", "UTF8")
+    initdb = (str(programs[-1] / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8")
     _as_postgres(*initdb, "--no-sync", "--locale=C.UTF-8")
     server = PostgreSQL(data, free_port(), programs[-1])
     server.start()

@@ -129,4 +129,4 @@ class Site:
 
 
 def engine(port: int, name: str = "rag") -> Engine:
-    return create_engine(f"postgresql+psycopg2://rag@127.0.0.1:{port}/{name}", pool_pre_ping=True)
+    return create_engine(f"postgresql+psycopg2://postgres@127.0.0.1:{port}/{name}", pool_pre_ping=True)

@@ -39,7 +39,7 @@ def test_migrating_again_changes_nothing(site: Site) -> None:
 
 def test_two_migrations_at_once_make_one_schema(site: Site) -> None:
     with site.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("create database fresh"))
+        connection.execute(text("create database fresh owner rag_owner"))
     other = site.folder / "fresh.toml"
     other.write_text((site.folder / "rag.toml").read_text().replace("[database]", '[database]\nname = "fresh"'))
 
