@@ -1,11 +1,13 @@
 """The RAG program: one release for every app host, the schema migrated once, then API, worker and follower."""
 
+from itertools import chain
+
 from pyinfra import host
 from pyinfra.api import StringCommand, deploy, operation
 from pyinfra.facts.server import Command
 
 from inventories import network
-from inventories.certificates import AUTHORITY
+from inventories.certificates import AUTHORITY, Certificate, certificate_of
 from inventories.settings import Machine, Site
 from tasks.archives import unpacked
 from tasks.operations import Commands, barrier, ensure, first_of_this_run
@@ -13,7 +15,14 @@ from tasks.release import APP, built
 from tasks.wants import Check, Directory, File, Unit, User, credential, rendered
 
 CONFIG = "/etc/rag/rag.toml"
-UNITS = ("rag-api", "rag-worker", "rag-index")
+CREDENTIALS = {
+    "rag-api": ("database-password", "database-read-password", "token-key"),
+    "rag-worker": ("database-password",),
+    "rag-index": ("database-read-password",),
+    "rag-migrate": ("database-owner-password", "admin-password"),
+    "rag-migrate-check": ("database-owner-password",),
+}
+"""The secrets that each unit gets to see, and no others."""
 COMPILE = "python3 -m compileall -q -j 0 lib app || true"
 
 
@@ -30,15 +39,18 @@ def app(site: Site, machine: Machine) -> None:
         after=COMPILE,
     )
 
+    # Who the program is to PostgreSQL. A restart ends the connections that an earlier one opened.
+    certificate = certificate_of(site, machine, "app")
+    configuration = rendered("app/rag.toml.j2", site=site, ports=_ports(), authority=AUTHORITY, certificate=certificate)
     files = [
-        File(CONFIG, rendered("app/rag.toml.j2", site=site, ports=_ports(), authority=AUTHORITY)),
-        *(credential(name, site.secret(name)) for name in ("database-password", "token-key", "admin-password")),
+        File(CONFIG, configuration),
+        *(credential(name, site.secret(name)) for name in dict.fromkeys(chain(*CREDENTIALS.values()))),
         *(
             File(
-                f"/etc/systemd/system/{unit}.service",
-                rendered(f"app/{unit}.service.j2", site=site, release=APP.id, config=CONFIG),
+                _file_of(unit),
+                rendered(f"app/{unit}.service.j2", site=site, release=APP.id, config=CONFIG, credentials=credentials),
             )
-            for unit in (*UNITS, "rag-migrate", "rag-migrate-check")
+            for unit, credentials in CREDENTIALS.items()
         ),
     ]
     ensure(
@@ -52,13 +64,12 @@ def app(site: Site, machine: Machine) -> None:
     migrated(name="Migrate the schema", needed=first_of_this_run(machine, site.having("app")))
     barrier(name="The schema is the release's")
 
-    reads = tuple(file.path for file in files)
     ensure(
         name="Run API, worker and follower",
         units=[
-            Unit("rag-api.service", reads=_read_by("rag-api", reads), in_turn=True),
-            Unit("rag-worker.service", reads=_read_by("rag-worker", reads)),
-            Unit("rag-index.service", reads=_read_by("rag-index", reads)),
+            Unit("rag-api.service", reads=_read_by("rag-api", certificate), in_turn=True),
+            Unit("rag-worker.service", reads=_read_by("rag-worker", certificate)),
+            Unit("rag-index.service", reads=_read_by("rag-index", certificate)),
         ],
         check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/ready", seconds=120),
     )
@@ -73,8 +84,13 @@ def _ports() -> dict[str, int]:
     }
 
 
-def _read_by(unit: str, files: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(path for path in files if not path.endswith(".service") or path.endswith(f"/{unit}.service"))
+def _file_of(unit: str) -> str:
+    return f"/etc/systemd/system/{unit}.service"
+
+
+def _read_by(unit: str, certificate: Certificate) -> tuple[str, ...]:
+    secrets = (f"/etc/credstore/{name}" for name in CREDENTIALS[unit])
+    return (CONFIG, _file_of(unit), *secrets, certificate.certificate)
 
 
 @operation()

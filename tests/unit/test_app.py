@@ -1,0 +1,49 @@
+"""Each of the application's units sees the secrets that it needs, and runs with its files as they are now."""
+
+import re
+import tomllib
+
+import pytest
+
+from inventories.settings import Site
+from tests.unit.plans import Plan, plan
+
+SEES = {
+    "rag-api": {"database-password", "database-read-password", "token-key"},
+    "rag-worker": {"database-password"},
+    "rag-index": {"database-read-password"},
+    "rag-migrate": {"database-owner-password", "admin-password"},
+    "rag-migrate-check": {"database-owner-password"},
+}
+
+
+@pytest.fixture
+def app1(prod: Site) -> Plan:
+    return plan(prod, prod.machine("app1"))
+
+
+@pytest.mark.parametrize("unit", SEES)
+def test_a_unit_sees_its_own_secrets_and_no_others(app1: Plan, unit: str) -> None:
+    text = app1.files[f"/etc/systemd/system/{unit}.service"].content.decode()
+
+    assert set(re.findall(r"^LoadCredential=(.+)$", text, re.MULTILINE)) == SEES[unit]
+    assert {f"/etc/credstore/{name}" for name in SEES[unit]} <= set(app1.files)
+
+
+@pytest.mark.parametrize("unit", ["rag-api", "rag-worker", "rag-index"])
+def test_a_unit_is_stale_when_what_it_reads_changed(app1: Plan, unit: str) -> None:
+    units = {wanted.name: wanted for wants in app1.called("ensure") for wanted in wants.get("units", ())}
+
+    assert set(units[f"{unit}.service"].reads) == {
+        "/etc/rag/rag.toml",
+        "/etc/rag/pki/app.crt",
+        f"/etc/systemd/system/{unit}.service",
+        *(f"/etc/credstore/{name}" for name in SEES[unit]),
+    }
+
+
+def test_the_program_shows_postgresql_its_certificate_and_has_a_role_for_each_use(app1: Plan) -> None:
+    database = tomllib.loads(app1.files["/etc/rag/rag.toml"].content.decode())["database"]
+
+    assert (database["owner"], database["reader"]) == ("rag_owner", "rag_read")
+    assert (database["ssl_cert"], database["ssl_key"]) == ("/etc/rag/pki/app.crt", "/etc/rag/pki/app.key")
