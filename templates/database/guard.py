@@ -4,9 +4,10 @@
 End a primary whose Patroni hangs, before another machine can take its lease: a watchdog's work, where there is none.
 
 Patroni is asked each second. Its process must answer, and its loop must have reached etcd since the last answer, unless
-it lives on failsafe mode or is paused, when nobody takes the lease: the loop renews the lease, and a loop that hangs in
-a process that answers is as silent as a frozen process. After --silence seconds all of the unit is killed at once, as
-a watchdog would do to the machine; systemd starts Patroni again, which joins whatever cluster there is then.
+it lives on failsafe mode: the loop renews the lease, and a loop that hangs in a process that answers is as silent as a
+frozen process. After --silence seconds all of the unit is killed at once, as a watchdog would do to the machine, and
+systemd starts Patroni again, which joins whatever cluster there is then. A cluster that was paused when Patroni last
+spoke is left alone, since nobody takes a lease then: Patroni disarms a watchdog for the same reason.
 """
 
 import argparse
@@ -53,9 +54,8 @@ def now() -> float:
 
 
 def alive(told: dict[str, object], seen: object) -> bool:
-    """Whether Patroni's loop has moved since ``seen``, or nobody may take its lease."""
-    untaken = told.get("pause") or told.get("failsafe_mode_is_active")
-    return bool(untaken) or told.get("dcs_last_seen") != seen
+    """Whether Patroni's loop has moved since ``seen``, or the others agreed that it may go on without etcd."""
+    return bool(told.get("failsafe_mode_is_active")) or told.get("dcs_last_seen") != seen
 
 
 def leads(data: Path) -> bool:
@@ -82,7 +82,7 @@ def main() -> None:
     words.add_argument("--silence", type=float, required=True)
     given = words.parse_args()
     patroni = Patroni(given.url, given.authority, given.certificate, given.key)
-    heard, seen = now(), None
+    heard, seen, paused = now(), None, False
     while True:
         began = time.monotonic()
         status, _ = patroni.ask("/liveness")
@@ -90,9 +90,12 @@ def main() -> None:
         if status == 200:
             status, body = patroni.ask("/patroni")
             # A database that does not answer keeps Patroni from telling its state, which is no silence of Patroni's.
-            told = json.loads(body) if status in {200, 503} else {"dcs_last_seen": object()}
+            told = json.loads(body) if status in {200, 503} else {"dcs_last_seen": object(), "pause": paused}
+            paused = bool(told.get("pause"))
             if alive(told, seen):
                 heard, seen = now(), told.get("dcs_last_seen")
+        if paused:
+            heard = now()
         if (overdue or now() - heard > given.silence) and leads(given.data):
             print(f"patroni = silent for {now() - heard:.0f} s; this primary ends before its lease does", flush=True)
             end_everything()

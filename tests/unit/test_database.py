@@ -126,10 +126,9 @@ def test_the_guard_ends_a_primary_well_before_its_lease_does(prod: Site) -> None
         ({"dcs_last_seen": 7}, False),
         ({"dcs_last_seen": 8}, True),
         ({"dcs_last_seen": 7, "failsafe_mode_is_active": True}, True),
-        ({"dcs_last_seen": 7, "pause": True}, True),
     ],
 )
-def test_a_loop_that_stands_still_is_silence_unless_nobody_may_take_its_lease(
+def test_a_loop_that_stands_still_is_silence_unless_it_goes_on_without_etcd(
     told: dict[str, object], lives: bool
 ) -> None:
     assert program("guard").alive(told, 7) is lives
