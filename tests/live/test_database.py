@@ -14,7 +14,7 @@ from tests.live.waiting import until
 Run = Callable[[Machine | str, str], str]
 PSQL = "cd /; runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --set ON_ERROR_STOP=1 --command "
 
-
+WRITERS = "select count(*) from pg_stat_activity where application_name = 'live-test'"
 # Writes until some seconds after the first write that came back, and tells the longest pause between two.
 WRITE = """
 import sys, time
@@ -152,8 +152,7 @@ def test_a_killed_postmaster_is_followed_by_a_primary_that_takes_writes(
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(fleet.python, site.having("app")[0].name, WRITE, hosts=hosts, after=5, most=60)
-        until(lambda: "1" in run(first, PSQL + "\"select count(*) from pg_stat_activity where application_name = "
-              "'live-test'\""), "the writer")  # fmt: skip
+        until(lambda: "1" in run(first, f'{PSQL}"{WRITERS}"'), "the writer")
 
         # When
         run(first, f"kill -9 $(head -1 /var/lib/postgresql/{site.database.version}/rag/postmaster.pid)")

@@ -7,12 +7,11 @@ import pytest
 
 from inventories.settings import Machine, Site
 from tests.live.fleet import Fleet
-from tests.live.test_database import PSQL, WRITE, leader, whole
+from tests.live.test_database import PSQL, WRITE, WRITERS, leader, whole
 from tests.live.waiting import until
 
 pytestmark = pytest.mark.lab
 Run = Callable[[Machine | str, str], str]
-WRITER = "select count(*) from pg_stat_activity where application_name = 'live-test'"
 
 
 def test_a_frozen_patroni_takes_its_primary_along_and_comes_back_as_a_replica(
@@ -24,7 +23,7 @@ def test_a_frozen_patroni_takes_its_primary_along_and_comes_back_as_a_replica(
     hosts = ",".join(peer.name for peer in site.having("database"))
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(fleet.python, site.having("app")[0].name, WRITE, hosts=hosts, after=5, most=90)
-        until(lambda: "1" in run(first, f'{PSQL}"{WRITER}"'), "the writer")
+        until(lambda: "1" in run(first, f'{PSQL}"{WRITERS}"'), "the writer")
 
         # When
         run(first, f"kill -STOP {before}")

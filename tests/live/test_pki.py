@@ -1,6 +1,7 @@
 """Certificates: names, rights, keys that never left their machine, and renewal by a deploy."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from cryptography import x509
 from inventories.certificates import FOLDER, LIFE, certificate_of, certificates
 from inventories.settings import Machine, Site
 from tasks.pki import authority_of, signed
-from tests.live.fleet import deploy
+from tests.live.fleet import Fleet, deploy
+from tests.live.test_database import PSQL, WRITE, WRITERS, leader
+from tests.live.waiting import until
 
 Run = Callable[[Machine | str, str], str]
 
@@ -58,3 +61,43 @@ def test_a_deploy_renews_what_has_a_third_of_its_life_left_and_its_reader_takes_
     assert now.not_valid_before_utc > datetime.now(UTC) - timedelta(hours=1)
     assert run(machine, "sha256sum /etc/rag/pki/proxy.crt") == others
     assert run(machine, "systemctl show -P MainPID prometheus-node-exporter") != process
+
+
+@pytest.mark.lab
+def test_a_deploy_renews_the_databases_certificates_while_they_take_writes(
+    site: Site, run: Run, fleet: Fleet, measured: Callable[[str], None]
+) -> None:
+    # Given: certificates on every database machine that were signed two thirds of their life ago, and a writer.
+    members = site.having("database")
+    then = datetime.now(UTC) - LIFE * 2 / 3 - timedelta(hours=1)
+    for machine in members:
+        for service in ("etcd", "patroni", "patroni-etcd", "postgresql"):
+            wanted = certificate_of(site, machine, service)
+            request = run(machine, f"openssl req -new -key {wanted.key} -subj /CN=x")
+            old = signed(wanted, machine.name, request, authority_of(site, wanted.signer), then).decode()
+            run(machine, f"cat > {wanted.certificate} <<'PEM'\n{old}PEM")
+    processes = "systemctl show -P MainPID patroni etcd; head -1 /var/lib/postgresql/*/rag/postmaster.pid"
+    before = {machine.name: run(machine, processes) for machine in members}
+
+    # When
+    with ThreadPoolExecutor(1) as pool:
+        hosts = ",".join(machine.name for machine in members)
+        writing = pool.submit(fleet.python, site.having("app")[0].name, WRITE, hosts=hosts, after=0, most=40)
+        until(lambda: "1" in run(leader(site, run), f'{PSQL}"{WRITERS}"'), "the writer")
+        done = deploy(site.name, "--limit", "database")
+        said = writing.result()
+
+    # Then
+    assert done.rc == 0, done.said
+    assert set(done.changed) == {"PKI | Certify every service", "Database | Run PostgreSQL under Patroni"}
+    assert {machine.name: run(machine, processes) for machine in members} == before
+    assert said["failed"] == 0
+    measured(f"certificates of the databases renewed: {said['gap']:.2f} s at most without an accepted write")
+    for machine in members:
+        for port, start in ((5432, "-starttls postgres"), (8008, ""), (2379, "")):
+            shown = run(
+                machine,
+                f"openssl s_client -connect {machine.name}:{port} {start} </dev/null 2>/dev/null | openssl x509; true",
+            )
+            served = x509.load_pem_x509_certificate(shown.encode())
+            assert served.not_valid_before_utc > datetime.now(UTC) - timedelta(hours=1), f"{machine.name}:{port}"
