@@ -27,9 +27,9 @@ MET_ANOTHER = frozenset({"40001", "40P01"})
 
 PAUSE_SECONDS = 0.2
 # A read that failed is begun again for so long; with two servers down libpq needs most of it to find the third.
-READ_SECONDS = 4.0
+READ_SECONDS = 5.0
 # A server that has not answered by then may be frozen; the second try gets the whole length of a statement.
-FIRST_READ_SECONDS = 5.0
+FIRST_READ_SECONDS = 3.0
 PING_SECONDS = 2.0
 # Indexing a large document is one long transaction, and has no limit on its statements.
 LONGEST_WORK_SECONDS = 300.0
@@ -50,6 +50,9 @@ def engine(
         pool_size=max(settings.pool_size, at_least),
         max_overflow=0,
         pool_timeout=5,
+        # The last one used is the next: after a server is gone one new connection serves all that come one by one,
+        # where a turn for each would make each wait for libpq to find its way.
+        pool_use_lifo=True,
         # After a failover connections drift back to where they belong.
         pool_recycle=300,
         execution_options={

@@ -34,8 +34,8 @@ def wait_for(what: str, condition: Callable[[], object], seconds: float = 20) ->
         time.sleep(0.05)
 
 
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+def listens(port: int, address: str = "127.0.0.1") -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 0.2):
         return True
     return False
 
@@ -47,13 +47,20 @@ class PostgreSQL:
     data: Path
     port: int
     programs: Path
+    address: str = "127.0.0.1"
+    settings: str = ""
 
     def start(self) -> None:
-        options = f"-c port={self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
-        self._pg_ctl("-o", options, "-l", str(self.data / "log"), "start")
+        where = f"-c port={self.port} -c listen_addresses={self.address} -c unix_socket_directories=''"
+        self._pg_ctl("-o", f"{where} -c fsync=off {self.settings}", "-l", str(self.data / "log"), "start")
 
     def stop(self) -> None:
         self._pg_ctl("-m", "fast", "stop")
+
+    def end(self) -> None:
+        """Whether it still runs or not."""
+        if listens(self.port, self.address):
+            self._pg_ctl("-m", "immediate", "stop")
 
     def demote(self) -> None:
         """As a replica whose primary is gone: it answers, and takes nothing."""
@@ -64,29 +71,77 @@ class PostgreSQL:
     def promote(self) -> None:
         self._pg_ctl("promote")
 
+    def kill(self) -> None:
+        """As when the kernel kills it: no goodbye to anybody."""
+        for process in self._processes():
+            os.kill(process, signal.SIGKILL)
+        wait_for("the server is gone", lambda: not listens(self.port, self.address))
+
+    @contextlib.contextmanager
+    def frozen(self, titled: str = "") -> Iterator[None]:
+        """It says nothing any more, though its machine still takes what it is sent; or only those sessions do so."""
+        stopped = [process for process in self._processes() if not titled or titled in _title(process)]
+        assert stopped
+        for process in stopped:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in stopped:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        return [postmaster, *map(int, children)]
+
     def _pg_ctl(self, *arguments: str) -> None:
         _as_postgres(str(self.programs / "pg_ctl"), "-D", str(self.data), "-w", *arguments)
 
 
+def _title(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_text()
+
+
 @contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[PostgreSQL]:
+def postgresql(folder: Path, settings: str = "") -> Iterator[PostgreSQL]:
     """A fresh server, running."""
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     if not programs:
         pytest.fail("PostgreSQL = not installed; its server programs; make setup")
-    data = folder / "postgresql"
-    data.mkdir()
-    if os.geteuid() == 0:
-        shutil.chown(data, "postgres")
-        folder.chmod(0o755)
+    data = _folder_of_postgres(folder, "postgresql")
     initdb = (str(programs[-1] / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8")
     _as_postgres(*initdb, "--no-sync", "--locale=C.UTF-8")
-    server = PostgreSQL(data, free_port(), programs[-1])
+    server = PostgreSQL(data, free_port(), programs[-1], settings=settings)
     server.start()
     try:
         yield server
     finally:
-        server.stop()
+        server.end()
+
+
+@contextlib.contextmanager
+def replica_of(primary: PostgreSQL, folder: Path) -> Iterator[PostgreSQL]:
+    """A streaming replica, running; on the primary's port, as on a site, and an address of its own."""
+    data = _folder_of_postgres(folder, "replica")
+    copy = (str(primary.programs / "pg_basebackup"), "-h", primary.address, "-p", str(primary.port), "-U", "postgres")
+    _as_postgres(*copy, "-D", str(data), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+    server = PostgreSQL(data, primary.port, primary.programs, "127.0.0.2")
+    server.start()
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+def _folder_of_postgres(folder: Path, name: str) -> Path:
+    data = folder / name
+    data.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(data, "postgres")
+        folder.chmod(0o755)
+    return data
 
 
 def _as_postgres(*command: str) -> None:
@@ -116,7 +171,7 @@ class Process:
             )
 
     def wait(self) -> None:
-        wait_for(f"{self.command} answers, see {self.log}", self._answers_or_ended)
+        wait_for(f"{self.command} answers, see {self.log}", self._answers_or_ended, 60)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End the process as systemd would, or kill it with all its children; its exit code."""

@@ -1,0 +1,372 @@
+"""The primary goes, a replica takes its place or does not yet: what writers, readers and askers notice."""
+
+import asyncio
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg2
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError
+
+from app.api.problems import Problem, translated
+from app.api.writers import MOST_WAITING, Writers
+from app.settings import Database
+from app.store.database import engine, reading, writing
+from tests.app import formats
+from tests.app.conftest import make_database
+from tests.app.servers import PostgreSQL, Process, free_port, ours, postgresql, replica_of, wait_for
+from tests.app.site import PASSWORD, Person, Site
+
+# Every commit is on the replica before it is acknowledged, as on a site.
+SYNCHRONOUS = "-c synchronous_standby_names=*"
+WRITE_SECONDS = 15
+
+
+@dataclass
+class Pair:
+    """A primary, its replica, and an API with a worker that know both."""
+
+    primary: PostgreSQL
+    replica: PostgreSQL
+    http: httpx.Client
+    worker: Process
+    token: str
+
+    @property
+    def admin(self) -> Person:
+        return Person(self.http, self.token)
+
+    def rows(self, statement: str) -> list[Any]:
+        """Asked on the replica."""
+        asking: Engine = create_engine(
+            f"postgresql+psycopg2://postgres@{self.replica.address}:{self.replica.port}/rag",
+        )
+        with asking.connect() as connection:
+            found = [tuple(row) for row in connection.execute(text(statement))]
+        asking.dispose()
+        return found
+
+
+@pytest.fixture
+def pair(site: Site, write_seconds: int) -> Iterator[Pair]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-pair-")))
+        primary = stack.enter_context(postgresql(folder))
+        asking = create_engine(f"postgresql+psycopg2://postgres@{primary.address}:{primary.port}/postgres")
+        with asking.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            make_database(connection)
+        asking.dispose()
+        replica = stack.enter_context(replica_of(primary, folder))
+        primary.stop()
+        primary = PostgreSQL(primary.data, primary.port, primary.programs, settings=SYNCHRONOUS)
+        primary.start()
+
+        environment, ports = configured(site, folder, primary.port, write_seconds)
+        migrated = site.run("app.store.migrate", **environment)
+        assert migrated.returncode == 0, migrated.stderr
+        environment = {**site.environment, **environment}
+        command = ["gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"]
+        base = f"http://127.0.0.1:{ports['api']}"
+        api = ours(command, environment, folder / "api.log", f"{base}/health/live")
+        metrics = f"http://127.0.0.1:{ports['worker_metrics']}"
+        worker = ours(["app.ingest"], environment, folder / "worker.log", metrics)
+        for process in (api, worker):
+            stack.callback(process.stop)
+            process.start()
+        http = stack.enter_context(httpx.Client(base_url=base, timeout=60, trust_env=False))
+        answer = http.post("/api/token", data={"username": "admin", "password": PASSWORD})
+        yield Pair(primary, replica, http, worker, answer.json()["access_token"])
+
+
+@pytest.fixture
+def write_seconds() -> int:
+    return 30
+
+
+def configured(site: Site, folder: Path, port: int, write_seconds: int) -> tuple[dict[str, str], dict[str, int]]:
+    ports = {name: free_port() for name in ("api", "worker_metrics", "index_metrics")}
+    lines = []
+    for line in (site.folder / "rag.toml").read_text().splitlines():
+        name = line.partition(" = ")[0]
+        if name in ports:
+            lines.append(f"{name} = {ports[name]}")
+        elif name == "hosts":
+            lines.append('hosts = ["127.0.0.1", "127.0.0.2"]')
+        elif line == f"port = {site.postgresql.port}":
+            lines.append(f"port = {port}")
+        elif name == "write_seconds":
+            lines.append(f"write_seconds = {write_seconds}")
+        else:
+            lines.append(line)
+    (folder / "rag.toml").write_text("\n".join(lines))
+    return {"RAG_CONFIG": str(folder / "rag.toml"), "RUNTIME_DIRECTORY": str(folder / "run")}, ports
+
+
+@dataclass
+class Ledger:
+    """What was acknowledged, and every other answer."""
+
+    acknowledged: dict[str, list[str]] = field(default_factory=lambda: {"user": [], "collection": [], "document": []})
+    refused: list[str] = field(default_factory=list)
+    longest: float = 0.0
+
+    @property
+    def length(self) -> int:
+        return sum(map(len, self.acknowledged.values()))
+
+    def note(self, kind: str, call: Callable[[], httpx.Response], key: str) -> None:
+        began = time.monotonic()
+        answer = call()
+        self.longest = max(self.longest, time.monotonic() - began)
+        if answer.is_success:
+            self.acknowledged[kind].append(answer.json()[key])
+        else:
+            self.refused.append(f"{kind} {answer.status_code} {answer.text}")
+
+
+def write(pair: Pair, ledger: Ledger, stop: threading.Event) -> None:
+    admin = pair.admin
+    while not stop.is_set():
+        name = f"n{uuid4().hex[:12]}"
+        user = {"name": name, "password": PASSWORD}
+        ledger.note("user", lambda user=user: admin.call("POST", "/api/users", json=user), "id")
+        ledger.note("collection", lambda name=name: admin.call("POST", "/api/collections", json={"name": name}), "name")
+        file = {"file": (f"{name}.txt", f"Crane {name} lifts nine tonnes.".encode())}
+        path = f"/api/collections/{name}/documents"
+        ledger.note("document", lambda path=path, file=file: admin.call("POST", path, files=file), "id")
+
+
+def ask(pair: Pair, answers: Counter[int], stop: threading.Event) -> None:
+    body = {"collection": "asked", "question": "How long is the notice period?"}
+    while not stop.is_set():
+        answers[pair.admin.call("POST", "/api/questions", json=body).status_code] += 1
+
+
+def with_a_document(pair: Pair) -> dict[str, Any]:
+    pair.admin.call("POST", "/api/collections", json={"name": "asked"})
+    document = pair.admin.settled(pair.admin.upload("asked", "contract.txt", formats.contract("contract.txt")))
+    there = "select 1 from documents where state = 'indexed'"
+    wait_for("the replica has the document", lambda: pair.rows(there))
+    return document
+
+
+def test_a_killed_primary_loses_nothing_doubles_nothing_and_fails_nothing(pair: Pair) -> None:
+    with_a_document(pair)
+    ledger, answers, stop = Ledger(), Counter[int](), threading.Event()
+    with ThreadPoolExecutor(6) as pool:
+        running = [pool.submit(write, pair, ledger, stop) for _ in range(5)]
+        running.append(pool.submit(ask, pair, answers, stop))
+        try:
+            wait_for("writes are acknowledged", lambda: ledger.length > 30)
+            pair.primary.kill()
+            asked = answers[200]
+            wait_for("a question is answered without a primary", lambda: answers[200] > asked)
+            pair.replica.promote()
+            until = ledger.length + 30
+            wait_for("writes are acknowledged again", lambda: ledger.length > until)
+        finally:
+            stop.set()
+        for future in running:
+            future.result()
+
+    assert ledger.refused == []
+    assert set(answers) == {200}
+    there = {
+        "user": Counter(row[0] for row in pair.rows("select cast(id as text) from users where name <> 'admin'")),
+        "collection": Counter(row[0] for row in pair.rows("select name from collections where name <> 'asked'")),
+        "document": Counter(
+            row[0] for row in pair.rows("select cast(id as text) from documents where file_name <> 'contract.txt'")
+        ),
+    }
+    for kind, found in there.items():
+        # As nothing failed, nothing is there either that nobody was told of.
+        assert found == Counter(ledger.acknowledged[kind]), kind
+    wait_for("every document is indexed", lambda: not pair.rows("select 1 from documents where state <> 'indexed'"), 60)
+    doubled = "select document_id from changes group by document_id having count(*) <> 1"
+    assert pair.rows(doubled) == []
+
+
+@pytest.mark.parametrize("write_seconds", [WRITE_SECONDS])
+def test_without_a_primary_everything_is_read_and_fifty_writers_hold_up_no_question(pair: Pair) -> None:
+    document = with_a_document(pair)
+    pair.primary.stop()
+
+    def writing(number: int) -> tuple[int, str | None, float]:
+        began = time.monotonic()
+        answer = pair.admin.call("POST", "/api/collections", json={"name": f"c{number}"})
+        return answer.status_code, answer.headers.get("retry-after"), time.monotonic() - began
+
+    with ThreadPoolExecutor(50) as pool:
+        writers = [pool.submit(writing, number) for number in range(50)]
+        began = time.monotonic()
+        signed_in = pair.http.post("/api/token", data={"username": "admin", "password": PASSWORD})
+        person = Person(pair.http, signed_in.json()["access_token"])
+        answers = [person.ask("asked", "How long is the notice period?") for _ in range(3)]
+        streamed = person.call(
+            "POST", "/api/questions", json={"collection": "asked", "question": "How long is it?", "stream": True}
+        )
+        reads = [
+            person.call("GET", path).status_code
+            for path in (
+                "/api/collections",
+                "/api/collections/asked",
+                "/api/collections/asked/documents",
+                f"/api/documents/{document['id']}",
+                f"/api/documents/{document['id']}/source",
+                f"/api/documents/{document['id']}/passages/0",
+                "/api/search?collection=asked&q=notice",
+                "/api/questions",
+                "/health/live",
+            )
+        ]
+        took = time.monotonic() - began
+        still_waiting = sum(not writer.done() for writer in writers)
+
+    assert [answer["supported"] for answer in answers] == [True] * 3
+    assert "event: answer" in streamed.text
+    assert reads == [200] * len(reads)
+    assert still_waiting == 50, took
+    statuses = [writer.result() for writer in writers]
+    assert {(status, retry) for status, retry, _ in statuses} == {(503, "2")}
+    assert all(WRITE_SECONDS - 1 < seconds < WRITE_SECONDS + 8 for *_, seconds in statuses), statuses
+
+
+def test_more_writers_than_the_line_holds_are_told_at_once(pool: Engine) -> None:
+    nowhere = pool.execution_options()
+
+    @event.listens_for(nowhere, "do_connect")
+    def refused(*_: Any) -> None:
+        raise psycopg2.OperationalError("no primary")
+
+    pool.dispose()
+    told: list[tuple[float, Problem]] = []
+
+    async def crowd() -> None:
+        writers = Writers(nowhere, 4, seconds=2)
+        began = time.monotonic()
+
+        async def write() -> None:
+            try:
+                await writers.write(lambda connection: connection.execute(text("select 1")))
+            except (Problem, DBAPIError) as error:
+                told.append((time.monotonic() - began, translated(error)))
+
+        await asyncio.gather(*(write() for _ in range(MOST_WAITING + 30)))
+        writers.close()
+
+    asyncio.run(crowd())
+
+    assert {(problem.status, problem.retry) for _, problem in told} == {(503, True)}
+    at_once = [seconds for seconds, problem in told if problem.error.endswith("fewer writes at a time")]
+    assert (len(told), len(at_once)) == (MOST_WAITING + 30, 30)
+    assert max(at_once) < 1
+    assert max(seconds for seconds, _ in told) < 4
+
+
+def test_a_frozen_replica_costs_a_reader_seconds_and_no_question(pair: Pair) -> None:
+    with_a_document(pair)
+    with pair.replica.frozen():
+        began = time.monotonic()
+        assert pair.admin.get("/api/me")["name"] == "admin"
+        took = time.monotonic() - began
+        answers = [pair.admin.ask("asked", "How long is the notice period?") for _ in range(5)]
+
+    # An unanswered ping, and libpq twice at the same closed door: first for a standby, then for any server.
+    assert took < 8
+    assert [answer["supported"] for answer in answers] == [True] * 5
+
+
+def test_a_frozen_primary_costs_a_writer_seconds_once_another_is_there(pair: Pair) -> None:
+    with_a_document(pair)
+    with pair.primary.frozen():
+        pair.replica.promote()
+        began = time.monotonic()
+        collection = pair.admin.make_collection()
+        document = pair.admin.upload(collection, "rota.txt", b"On Friday the cook is Ada.")
+        took = time.monotonic() - began
+
+    assert took < 10
+    assert pair.rows(f"select cast(id as text) from documents where id = '{document['id']}'") == [(document["id"],)]
+
+
+@pytest.fixture
+def pool(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    """Connections of a part that the test runs by itself."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(site.folder))
+    made = engine(Database(hosts=("127.0.0.1",), port=site.postgresql.port), "read-write", 20)
+    yield made
+    made.dispose()
+
+
+def opened(pool: Engine, number: int, statement: str) -> None:
+    """So many connections wait in the pool, and in each the statement was executed."""
+    with ExitStack() as stack:
+        for connection in [stack.enter_context(pool.connect()) for _ in range(number)]:
+            connection.execute(text(statement))
+            connection.commit()
+
+
+def test_connections_that_take_no_writes_any_more_are_thrown_away_together(pool: Engine) -> None:
+    # Such a session looks like one whose server lost its place as the primary.
+    opened(pool, 3, "set default_transaction_read_only = on")
+    tries = []
+
+    def work(connection: Connection) -> None:
+        tries.append(connection)
+        connection.execute(text("delete from jobs where false"))
+
+    writing(pool, work, 5)
+
+    assert len(tries) == 2
+
+
+def test_several_dead_connections_cost_a_request_no_more_than_one(site: Site, pool: Engine) -> None:
+    opened(pool, 4, "select 1")
+    with site.postgresql.frozen("postgres: rag rag 127"):
+        began = time.monotonic()
+        assert reading(pool, lambda connection: connection.execute(text("select 1")).scalar_one()) == 1
+        took = time.monotonic() - began
+
+    # A ping that nobody answers takes two seconds.
+    assert 1.5 < took < 3.5
+
+
+def test_a_session_that_freezes_in_the_middle_of_a_read_costs_seconds(site: Site, pool: Engine) -> None:
+    opened(pool, 1, "select 1")
+    tries = []
+
+    def work(connection: Connection) -> int:
+        tries.append(time.monotonic())
+        if len(tries) == 1:
+            frozen.enter_context(site.postgresql.frozen("postgres: rag rag 127"))
+        return int(connection.execute(text("select 1")).scalar_one())
+
+    with ExitStack() as frozen:
+        assert reading(pool, work) == 1
+
+    assert tries[1] - tries[0] < 8
+
+
+@pytest.mark.parametrize("statement", ["selct 1", "select 1/0", "insert into users (name) values ('x')"])
+def test_what_no_other_try_can_mend_is_not_repeated(pool: Engine, statement: str) -> None:
+    tries = []
+
+    def work(connection: Connection) -> None:
+        tries.append(1)
+        connection.execute(text(statement))
+
+    with pytest.raises(DBAPIError):
+        writing(pool, work)
+
+    assert tries == [1]

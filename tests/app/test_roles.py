@@ -1,0 +1,85 @@
+"""Three roles at the database: who may change tables, who may change rows, and who may only look."""
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from tests.app.site import Site
+
+DENIED = "42501"
+
+
+def refused(site: Site, role: str, statement: str) -> str | None:
+    """The code with which the server refuses it to the role; None when it does not, and then it is undone."""
+    pool: Engine = create_engine(site.database.url.set(username=role))
+    try:
+        with pool.connect() as connection:
+            connection.execute(text(statement))
+            return None
+    except DBAPIError as error:
+        code: str | None = getattr(error.orig, "pgcode", None)
+        return code
+    finally:
+        pool.dispose()
+
+
+@pytest.mark.parametrize("role", ["rag", "rag_read"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "create table mine (id integer)",
+        "drop table jobs",
+        "alter table users add column x integer",
+        "truncate jobs",
+        "create schema mine",
+        "update alembic_version set version_num = '0'",
+    ],
+)
+def test_nobody_but_the_owner_changes_tables(site: Site, role: str, statement: str) -> None:
+    assert refused(site, role, statement) in {DENIED, "42P07"}
+    assert refused(site, "rag_owner", statement) is None
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into collections (name) values ('mine')",
+        "update users set disabled = true",
+        "delete from documents",
+        "select nextval('jobs_id_seq')",
+    ],
+)
+def test_the_reader_changes_no_row_and_the_application_does(site: Site, statement: str) -> None:
+    assert refused(site, "rag_read", statement) == DENIED
+    assert refused(site, "rag", statement) is None
+
+
+@pytest.mark.parametrize("role", ["rag", "rag_read"])
+def test_both_read_and_listen(site: Site, role: str) -> None:
+    assert refused(site, role, "select * from users; select * from alembic_version; listen rag_changes") is None
+
+
+def test_a_site_from_before_the_roles_gets_its_privileges_from_the_next_migration(site: Site) -> None:
+    name = f"old{uuid4().hex[:8]}"
+    with site.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text(f"create database {name} owner rag_owner"))
+    path = site.folder / f"{name}.toml"
+    path.write_text((site.folder / "rag.toml").read_text().replace("[database]", f'[database]\nname = "{name}"'))
+    assert site.run("app.store.migrate", RAG_CONFIG=str(path)).stdout == "changed\n"
+    old = create_engine(site.database.url.set(database=name))
+    with old.begin() as connection:
+        connection.execute(text("revoke all on all tables in schema public from rag, rag_read"))
+
+    check = site.run("app.store.migrate", "--check", RAG_CONFIG=str(path))
+    migrated = site.run("app.store.migrate", RAG_CONFIG=str(path))
+    again = site.run("app.store.migrate", "--check", RAG_CONFIG=str(path))
+
+    assert (check.returncode, migrated.stdout, again.stdout) == (1, "changed\n", "unchanged\n")
+    with old.connect() as connection:
+        statement = text(
+            "select has_table_privilege('rag', 'users', 'update'), has_table_privilege('rag_read', 'users', 'select')"
+        )
+        assert tuple(connection.execute(statement).one()) == (True, True)
+    old.dispose()
