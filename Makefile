@@ -20,7 +20,7 @@ define timed
 	if [ $$rc = 0 ]; then echo "    $(1): $$(( SECONDS - start )) s"; else echo "    $(1): failed after $$(( SECONDS - start )) s" >&2; fi; exit $$rc
 endef
 
-.PHONY: help setup demo test lint unit app-test live lab lab-down lab-list stand-in secrets secret deploy docs release locks
+.PHONY: help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret deploy docs release locks
 
 help: ## these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,10 @@ live: setup ## the fleet built anew, deployed, tested as its users meet it, and 
 	$(call timed,live tests,rc=0; \
 	  { $(PYTHON) -m pytest -v tests/live --site lab && $(PYTHON) -m pytest -q tests/lab/test_lifecycle.py; } || rc=$$?; \
 	  [ -n "$(KEEP_LAB)" ] || $(MAKE) lab-down || rc=$$?; exit $$rc)
+
+PART ?= failover
+bench: setup ## figures of the lab that runs: PART=failover [FAULT=name,name] [REPEATS=5], PART=pgbench
+	@$(PYTHON) -m tests.bench $(PART) --fault '$(FAULT)' --repeats '$(REPEATS)'
 
 lab: setup ## eight Debian 13 machines on this computer
 	$(call timed,lab,$(PYTHON) -m tests.lab up)

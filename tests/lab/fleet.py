@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from tests.lab import machine, network, processes, state
-from tests.lab.host import LabError, locked, run
+from tests.lab import machine, network, processes, ssh, state
+from tests.lab.host import LabError, locked, replace_text, run
 from tests.lab.state import Lab
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "kill",
     "listens",
     "load",
+    "replace",
     "require_lab",
     "see",
     "shell",
@@ -111,11 +112,43 @@ def start(lab: Lab, name: str, seconds: float = 60) -> None:
     wait_until(lambda: listens(lab, name), seconds, f"{name} listens for SSH")
 
 
-def cut(lab: Lab, name: str, away_from: Sequence[str] = (), *, cable: bool = False) -> None:
-    """Take a machine off the network, or only apart from some others; its link stays up unless ``cable`` is pulled."""
+def replace(lab: Lab, name: str, seconds: float = 120) -> None:
+    """Put a new machine with an empty disk in the place of one: same name and address, new keys, nothing installed."""
+    require_lab()
+    require_machine(lab, name)
+    with locked(f"lab.{lab.name}.{name}", wait=True):
+        old = machine.disk(lab, name)
+        if old is None:
+            raise LabError(f"{name} = its disk is not whole; what it stood on is not known; make lab-down && make lab")
+        machine.kill(lab, name)
+        machine.create_disk(lab, name, old.base, old.layer)
+        # Its former key is nobody's now; who knows the fleet's keys learns the new one, as from its rack label.
+        present = {each: address for each, address in lab.machines.items() if machine.disk(lab, each)}
+        keys = {each: machine.host_key(lab, each) for each in present}
+        replace_text(lab.known_hosts, ssh.known_hosts(present, keys))
+        machine.boot(lab, name)
+    wait_for(lab, [name], seconds)
+
+
+def cut(
+    lab: Lab,
+    name: str,
+    away_from: Sequence[str] = (),
+    *,
+    cable: bool = False,
+    ports: Sequence[int] = (),
+    way: network.Way = "both",
+) -> None:
+    """
+    Take a machine off the network, or only apart from some others; its link stays up unless ``cable`` is pulled.
+
+    ``ports`` and ``way`` narrow a cut from others: to what they speak on these TCP ports, to one direction.
+    """
     for each in (name, *away_from):
         require_machine(lab, each)
-    network.cut(lab.tag, name, away_from, cable=cable)
+    if (ports or way != "both") and not away_from:
+        raise LabError(f"{name} = cut from nobody by name; ports and directions need names; away_from=[...]")
+    network.cut(lab.tag, name, away_from, cable=cable, ports=ports, way=way)
 
 
 def heal(lab: Lab, name: str) -> None:

@@ -4,11 +4,13 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from tests.lab import plan
 from tests.lab.host import LabError, run, succeeds
 from tests.lab.sources import name_servers
 
+Way = Literal["both", "out", "in"]
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 
 
@@ -152,8 +154,21 @@ def port(tag: str, machine: str) -> str:
     return f"vb-{tag}-{machine}"
 
 
-def cut(tag: str, machine: str, peers: Sequence[str] = (), *, cable: bool = False) -> None:
-    """Take a machine off the network, or apart from some peers; with ``cable`` it also sees its link go down."""
+def cut(
+    tag: str,
+    machine: str,
+    peers: Sequence[str] = (),
+    *,
+    cable: bool = False,
+    ports: Sequence[int] = (),
+    way: Way = "both",
+) -> None:
+    """
+    Take a machine off the network, or apart from some peers; with ``cable`` it also sees its link go down.
+
+    Towards peers the cut may be narrower: only these TCP ports, whoever of the two listens; only what the machine
+    sends (``out``) or what it would receive (``in``).
+    """
     link = port(tag, machine)
     if not Path("/sys/class/net", link).exists():
         raise LabError(
@@ -164,10 +179,22 @@ def cut(tag: str, machine: str, peers: Sequence[str] = (), *, cable: bool = Fals
     elif not peers:
         # Its link stays up, as behind a switch that lost its uplink: the machine cannot see why nobody answers.
         run("ip", "link", "set", link, "nomaster")
-    for peer in peers:
-        for one, other in ((machine, peer), (peer, machine)):
-            rule = f'iifname "{port(tag, one)}" oifname "{port(tag, other)}" drop comment "{machine}"'
-            run("nft", "add", "rule", "bridge", cuts(tag), "between", *rule.split(" "))
+    for rule in cut_rules(tag, machine, peers, ports, way):
+        run("nft", "add", "rule", "bridge", cuts(tag), "between", *rule.split(" "))
+
+
+def cut_rules(tag: str, machine: str, peers: Sequence[str], ports: Sequence[int], way: Way) -> list[str]:
+    """What is dropped between a machine and its peers."""
+    listed = ",".join(str(number) for number in ports)
+    # Requests and answers: a connection that is open when the cut comes must fall silent in both directions.
+    matches = [f"tcp dport {{{listed}}} ", f"tcp sport {{{listed}}} "] if ports else [""]
+    ways = {"out": [True], "in": [False], "both": [True, False]}[way]
+    return [
+        f'iifname "{port(tag, one)}" oifname "{port(tag, other)}" {match}drop comment "{machine}"'
+        for peer in peers
+        for one, other in [(machine, peer) if outward else (peer, machine) for outward in ways]
+        for match in matches
+    ]
 
 
 def heal(tag: str, machine: str) -> None:
