@@ -10,6 +10,13 @@ from dataclasses import asdict
 from tests.lab import fleet, lifecycle, machine
 from tests.lab.host import LabError, RefusalError, require_root_on_linux, require_tools
 
+ONE_MACHINE = (
+    ("kill", "pull the plug of a machine"),
+    ("start", "switch a machine on again"),
+    ("heal", "undo every cut of a machine"),
+    ("replace", "put a new machine with an empty disk in the place of one"),
+)
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -24,11 +31,15 @@ def arguments() -> argparse.Namespace:
     waiting = verbs.add_parser("wait", help="wait until the machines have booted and answer SSH")
     waiting.add_argument("machines", nargs="*", metavar="NAME")
     waiting.add_argument("--seconds", type=float, default=120)
-    for verb, meaning in (("kill", "pull the plug"), ("start", "switch on again"), ("heal", "undo every cut")):
-        verbs.add_parser(verb, help=f"{meaning} of a machine").add_argument("machine", metavar="NAME")
+    for verb, meaning in ONE_MACHINE:
+        verbs.add_parser(verb, help=meaning).add_argument("machine", metavar="NAME")
     cut = verbs.add_parser("cut", help="take a machine off the network")
     cut.add_argument("machine", metavar="NAME")
     cut.add_argument("--from", dest="peers", nargs="+", default=[], metavar="NAME", help="only apart from these")
+    cut.add_argument("--port", dest="ports", nargs="+", type=int, default=[], help="only these TCP ports of the others")
+    cut.add_argument(
+        "--way", choices=("both", "out", "in"), default="both", help="only what it sends, or would receive"
+    )
     cut.add_argument("--cable", action="store_true", help="the machine sees its link go down too")
     shell = verbs.add_parser("shell", help="enter a machine as root, past its network")
     shell.add_argument("machine", metavar="NAME")
@@ -64,7 +75,9 @@ def on_the_lab(wanted: argparse.Namespace) -> None:
         case "start":
             fleet.start(lab, wanted.machine)
         case "cut":
-            fleet.cut(lab, wanted.machine, wanted.peers, cable=wanted.cable)
+            fleet.cut(lab, wanted.machine, wanted.peers, cable=wanted.cable, ports=wanted.ports, way=wanted.way)
+        case "replace":
+            fleet.replace(lab, wanted.machine)
         case "heal":
             fleet.heal(lab, wanted.machine)
         case "shell":

@@ -135,6 +135,45 @@ def test_a_cut_machine_is_alone_until_healed(clone: Clone) -> None:
     assert (clone.enter("app1", ping), clone.enter("ops1", ping)) == ("reached\n", "reached\n")
 
 
+def test_a_cut_may_be_of_one_direction_or_of_one_port(clone: Clone) -> None:
+    clone.up("db1", "app1")
+    address = clone.enter("db1", "hostname -I").split()[0]
+    ping = f"ping -c3 -W1 {address} >/dev/null && echo reached || echo alone"
+    heard = "awk '/^Icmp:/ {seen = $10} END {print seen}' /proc/net/snmp"
+    knock = f"timeout 2 bash -c '</dev/tcp/{address}/22' && echo open || echo shut"
+    assert clone.enter("app1", ping) == "reached\n"
+
+    before = int(clone.enter("db1", heard))
+    clone.type("cut", "db1", "--from", "app1", "--way", "out")
+    assert clone.enter("app1", ping) == "alone\n"
+    assert int(clone.enter("db1", heard)) > before
+    clone.type("heal", "db1")
+    assert clone.enter("app1", ping) == "reached\n"
+
+    before = int(clone.enter("db1", heard))
+    clone.type("cut", "db1", "--from", "app1", "--way", "in")
+    assert clone.enter("app1", ping) == "alone\n"
+    assert int(clone.enter("db1", heard)) == before
+    clone.type("heal", "db1")
+
+    clone.type("cut", "db1", "--from", "app1", "--port", "22")
+    assert (clone.enter("app1", ping), clone.enter("app1", knock)) == ("reached\n", "shut\n")
+    clone.type("heal", "db1")
+    assert clone.enter("app1", knock) == "open\n"
+    assert clone.type("cut", "db1", "--way", "out").returncode == 1
+
+
+def test_a_replaced_machine_is_empty_and_known(clone: Clone) -> None:
+    clone.up("db1", "app1")
+    clone.enter("db1", "echo old > /root/note")
+    address = clone.enter("db1", "hostname -I")
+
+    assert clone.type("replace", "db1").returncode == 0
+
+    assert clone.enter("db1", "ls /root/note 2>/dev/null; hostname -I") == address
+    assert clone.states() == {"db1": "running", "app1": "running"}
+
+
 def test_all_processes_killed_from_outside_then_up_goes_on_with_the_same_disks(clone: Clone) -> None:
     clone.up("db1", "app1")
     clone.enter("db1", "echo kept > /root/note")
