@@ -428,14 +428,36 @@ def _switch(site: Site, cluster: Cluster, to: str, say: Say) -> float:
     assert leader is not None  # noqa: S101 - a refusal came before, for the type checker
     say(f"{leader.name} → {to}: switching over")
     try:
-        # What is not yet on the disk would be written while nobody accepts writes.
-        on_member(site, site.machine(leader.name), "checkpoint", 300)
-        seconds: float = on_member(site, site.machine(to), "switch", 90, leader=leader.name, to=to, limit=60)["seconds"]
+        with _following(site, cluster, to):
+            # What is not yet on the disk would be written while nobody accepts writes.
+            on_member(site, site.machine(leader.name), "checkpoint", 300)
+            done = on_member(site, site.machine(to), "switch", 90, leader=leader.name, to=to, limit=60)
     except AskError as problem:
         raise StoppedError(f"switchover to {to} = not done; {problem}; make cluster SITE={site.name}") from None
+    seconds: float = done["seconds"]
     say(f"{to} accepts writes: {seconds:.1f} s after the request")
     _wait_for(site, leader.name, say, to)
     return seconds
+
+
+@contextmanager
+def _following(site: Site, cluster: Cluster, to: str) -> Iterator[None]:
+    """The replicas that do not take over follow who does at once; without it they do two seconds later."""
+
+    def follow(name: str) -> None:
+        try:
+            on_member(site, site.machine(name), "follow", 330, to=to, limit=300)
+        except AskError:
+            # Patroni lets it follow, later.
+            return
+
+    names = [member.name for member in cluster.replicas if member.name != to and not behind(cluster, member)]
+    threads = [threading.Thread(target=follow, args=(name,), daemon=True) for name in names]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join(10)
 
 
 def _wait_for(site: Site, name: str, say: Say, leader: str = "") -> None:

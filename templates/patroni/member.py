@@ -1,6 +1,8 @@
 """Runs on a database machine as postgres: what tasks/patroni.py asks there, answered as one JSON value."""
 
 import json
+import re
+import shutil
 import ssl
 import sys
 import threading
@@ -8,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psycopg2  # Patroni brings it
@@ -140,6 +143,51 @@ def switch(leader: str, to: str, limit: float) -> dict[str, Any]:
     raise SystemExit(f"{to} = not a primary after {limit:.0f} s; {' '.join(said) or 'Patroni said nothing'}")
 
 
+def follow(to: str, limit: float) -> bool:
+    """
+    Stream from the member that is about to lead, from the moment the old primary is gone.
+
+    Patroni's replicas sleep two seconds before they follow whom a switchover names (ha.py, process_unhealthy_cluster),
+    and until one of them follows, no write is acknowledged. The change is the one that Patroni makes when it wakes, in
+    the same file; where the switchover fails, Patroni's next round takes it back.
+    """
+    link, began, old = connected(), time.monotonic(), ""
+    config = Path(rows(link, "show config_file")[0]["config_file"])
+    while time.monotonic() - began < limit:
+        seen = rows(link, "select status, sender_host as host, received_tli as line from pg_stat_wal_receiver")
+        streams = bool(seen) and seen[0]["status"] == "streaming"
+        if streams and not old:
+            old, line = seen[0]["host"], seen[0]["line"]
+        elif streams and seen[0]["host"] == to and seen[0]["line"] > line:
+            return True
+        elif old and not streams and _point(config, to):
+            rows(link, "select pg_reload_conf()")
+        time.sleep(0.02)
+    return False
+
+
+def _point(config: Path, to: str) -> bool:
+    """Let this replica's own settings name another primary; whether they had named somebody else."""
+    text = config.read_text()
+    new = re.sub(r"^(primary_conninfo = .*\bhost=)[\w.-]+", rf"\g<1>{to}", text, flags=re.MULTILINE)
+    if new == text:
+        return False
+    # Patroni's file of passwords knows only the primary that it follows.
+    if found := re.search(r"^primary_conninfo = .*\bpassfile=(\S+)", text, re.MULTILINE):
+        passwords = Path(found[1])
+        _replace(passwords, re.sub(r"^[^:\n]+:", f"{to}:", passwords.read_text(), flags=re.MULTILINE))
+    _replace(config, new)
+    return True
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_suffix(".following")
+    draft.touch(0o600)
+    draft.write_text(text)
+    shutil.copymode(path, draft)
+    draft.replace(path)
+
+
 def rounds(members: list[str], more: int, limit: float) -> dict[str, Any]:
     """Return when the Patroni of every member that answers has looked ``more`` times again."""
 
@@ -180,6 +228,7 @@ VERBS = {
     "look": look,
     "primary": primary,
     "switch": switch,
+    "follow": follow,
     "rounds": rounds,
     "checkpoint": checkpoint,
     "patroni": patroni,
