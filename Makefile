@@ -21,9 +21,10 @@ define timed
 endef
 
 .PHONY: help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret deploy docs release locks
+.PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
 help: ## these lines
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: setup lab stand-in ## the lab, the platform on it, the PostgreSQL manual in it, and a cited answer out of it
 	@$(MAKE) secrets SITE=lab
@@ -76,6 +77,32 @@ secret: setup ## one secret of SITE on standard output: NAME=admin-password
 deploy: setup ## pyinfra inventories/SITE deploy.py
 	@test -f inventories/$(SITE) || { echo "SITE = $(SITE); a file inventories/$(SITE) is needed; ls inventories" >&2; exit 2; }
 	$(call timed,deploy $(SITE),.venv/bin/pyinfra -y inventories/$(SITE) deploy.py)
+
+CLUSTER = @.venv/bin/python -m tasks.cluster $(SITE)
+
+cluster: setup ## the database cluster: who leads, who follows how far behind, slots, etcd; JSON=1 for programs
+	$(CLUSTER) $(if $(JSON),json,show)
+
+switchover: setup ## another PostgreSQL leads: the best replica, or TO=db2
+	$(CLUSTER) switchover $(TO)
+
+rolling-restart: setup ## every PostgreSQL starts anew, one at a time, the primary last
+	$(CLUSTER) rolling-restart
+
+upgrade-database: setup ## newest minor versions of PostgreSQL, Patroni and etcd, one machine at a time
+	$(CLUSTER) upgrade
+
+reinit: setup ## fetch a broken replica's data anew: MEMBER=db2
+	$(CLUSTER) reinit $(MEMBER)
+
+pause: setup ## nobody takes over until resume
+	$(CLUSTER) pause
+
+resume: setup ## automatic failover works again
+	$(CLUSTER) resume
+
+remove-member: setup ## take a member away for good: MEMBER=db3
+	$(CLUSTER) remove-member $(MEMBER)
 
 docs: setup ## docs/settings.md anew from the settings
 	@.venv/bin/python -m inventories.describe > build/settings.md && mv build/settings.md docs/settings.md

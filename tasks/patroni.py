@@ -9,9 +9,8 @@ import shlex
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from getpass import getuser
 from socket import gethostname
 from typing import Any
@@ -19,14 +18,43 @@ from typing import Any
 from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import Machine, Site
+from tasks.members import (
+    Cluster,
+    Member,
+    Slot,
+    behind,
+    best,
+    cluster_of,
+    healthy,
+    order_of_roll,
+    refusal_of_switchover,
+    why_not,
+)
 from tasks.ssh import AskError, ask, command
 from tasks.wants import verbatim
+
+__all__ = [
+    "Cluster",
+    "Member",
+    "RefusedError",
+    "Slot",
+    "StoppedError",
+    "alone",
+    "anew",
+    "healthy",
+    "in_place",
+    "look",
+    "order_of_roll",
+    "refusal_of_switchover",
+    "roll",
+    "switch_over",
+    "two_rounds",
+    "why_not",
+]
 
 Say = Callable[[str], object]
 Do = Callable[[Site, Machine], object]
 
-NEAR = 1 << 20
-"""Bytes that a replica may be behind and still take over: Patroni's own limit (maximum_lag_on_failover)."""
 PATIENCE = 20.0
 """Seconds for what settles by itself within a few rounds of Patroni, such as the quorum set after a restart."""
 RETURN = 300.0
@@ -41,233 +69,6 @@ class RefusedError(PyinfraError):
 
 class StoppedError(PyinfraError):
     """It stopped in the middle; the text says where it stands and how to go on."""
-
-
-@dataclass(frozen=True)
-class Member:
-    """One PostgreSQL of the cluster."""
-
-    name: str
-    role: str = "replica"
-    """``leader`` or ``replica``."""
-    state: str = "streaming"
-    timeline: int | None = 1
-    lag: int | None = 0
-    """Bytes that it has still to replay; none: nobody knows."""
-    sync: str = "quorum"
-    """``leader``, ``quorum``, ``sync``, or nothing when writes are acknowledged without it."""
-    pending_restart: bool = False
-    tags: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place in the log that the primary keeps for somebody."""
-
-    name: str
-    type: str
-    active: bool
-    wal: str
-    kept: int
-    """Bytes of log that are kept for it."""
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The cluster at one moment."""
-
-    members: tuple[Member, ...] = ()
-    paused: bool = False
-    slots: tuple[Slot, ...] = ()
-    etcd: Mapping[str, bool] = field(default_factory=dict)
-    """Member of etcd to whether it is healthy; those that the running etcd knows, and those that the site names."""
-    sync: str = "quorum"
-    """``quorum``, ``on`` or ``off``."""
-    failsafe: bool = True
-    version: str = ""
-
-    @property
-    def leader(self) -> Member | None:
-        """Who leads, when exactly one does."""
-        leaders = [member for member in self.members if member.role == "leader"]
-        return leaders[0] if len(leaders) == 1 else None
-
-    @property
-    def replicas(self) -> tuple[Member, ...]:
-        """Everybody else."""
-        return tuple(member for member in self.members if member.role != "leader")
-
-    def member(self, name: str) -> Member | None:
-        """The member of that name."""
-        return next((member for member in self.members if member.name == name), None)
-
-    @property
-    def elects(self) -> bool:
-        """Whether etcd has its majority."""
-        return 2 * sum(self.etcd.values()) > len(self.etcd)
-
-
-# What decides
-
-
-def behind(cluster: Cluster, member: Member) -> str:
-    """Why this replica could not take over at this moment, in words; empty when it could."""
-    leader = cluster.leader
-    if member.state != "streaming":
-        return f"{member.name} is {member.state}"
-    if leader and None not in {leader.timeline, member.timeline} and leader.timeline != member.timeline:
-        return f"{member.name} is on timeline {member.timeline} and {leader.name} on {leader.timeline}"
-    if member.lag is None or member.lag > NEAR:
-        return f"{member.name} is {'an unknown number of' if member.lag is None else member.lag} bytes behind"
-    if cluster.sync != "off" and not member.sync and not member.tags.get("nosync"):
-        return f"{member.name} is not in the quorum set"
-    return ""
-
-
-def why_not(cluster: Cluster, site: Site, without: frozenset[str] = frozenset()) -> str:
-    """
-    Why the cluster is not well, in words; empty when it is.
-
-    ``without``: members whose own state does not count, because they are about to be mended.
-    """
-    leaders = [member.name for member in cluster.members if member.role == "leader"]
-    if len(leaders) != 1:
-        return f"{' and '.join(leaders)} both lead" if leaders else "nobody leads"
-    leader = cluster.leader
-    if leader and leader.state != "running":
-        return f"{leader.name} leads and is {leader.state}"
-    known = {member.name for member in cluster.members}
-    for machine in site.having("database"):
-        if machine.name not in known | without:
-            return f"{machine.name} is not a member"
-    troubles = [trouble for member in cluster.replicas if member.name not in without
-                if (trouble := behind(cluster, member))]  # fmt: skip
-    if troubles:
-        return ", ".join(troubles)
-    if not cluster.elects:
-        silent = ", ".join(name for name, well in cluster.etcd.items() if not well)
-        return f"etcd has no majority, {silent or 'everybody'} is silent"
-    return ""
-
-
-def healthy(cluster: Cluster, site: Site) -> bool:
-    """One leads, every member of the site is there and could take over, and etcd could elect."""
-    return not why_not(cluster, site)
-
-
-def refusal_of_switchover(cluster: Cluster, to: str | None) -> str:
-    """Why the lead may not be given to ``to`` (or to the best member), in words; empty when it may."""
-    leader = cluster.leader
-    if cluster.paused:
-        return "the cluster is paused"
-    if leader is None or leader.state != "running":
-        return "no healthy leader gives the lead away"
-    if not cluster.elects:
-        return "etcd has no majority"
-    if to is None:
-        return "" if best(cluster) else _nobody(cluster)
-    if to == leader.name:
-        return f"{to} leads already"
-    member = cluster.member(to)
-    return _unfit(cluster, member) if member else f"{to} is not a member; {_names(cluster)} are"
-
-
-def _names(cluster: Cluster) -> str:
-    return ", ".join(member.name for member in cluster.members)
-
-
-def _nobody(cluster: Cluster) -> str:
-    if not cluster.replicas:
-        return "there is no other member"
-    return "no member could take over: " + ", ".join(_unfit(cluster, member) for member in cluster.replicas)
-
-
-def _unfit(cluster: Cluster, member: Member) -> str:
-    if member.tags.get("nofailover") or member.tags.get("failover_priority") == 0:
-        return f"{member.name} must never lead, as its tags say"
-    return behind(cluster, member)
-
-
-def best(cluster: Cluster, among: frozenset[str] | None = None) -> str:
-    """The member that should take over: fit, highest in priority, least behind; empty when nobody is fit."""
-    fit = [
-        member for member in cluster.replicas if not _unfit(cluster, member) and (among is None or member.name in among)
-    ]
-    ranked = sorted(fit, key=lambda one: (-int(one.tags.get("failover_priority", 1)), one.lag or 0, one.name))
-    return ranked[0].name if ranked else ""
-
-
-def order_of_roll(cluster: Cluster, needing: set[str]) -> list[str]:
-    """Replicas that are broken anyway first, then the others, and who leads last."""
-    leaders = {member.name for member in cluster.members if member.role == "leader"}
-    ill = {name for name in needing if (member := cluster.member(name)) is None or behind(cluster, member)}
-    return sorted(needing, key=lambda name: (name in leaders, name not in ill, name))
-
-
-def cluster_of(told: dict[str, Any]) -> Cluster:
-    """Read what a database machine told (templates/patroni/member.py, ``look``)."""
-    config = told["config"]
-    # Without etcd Patroni cannot name the cluster, but every member still tells about itself.
-    listed = (told["cluster"] or {}).get("members") or [
-        _of_itself(name, own) for name, own in told["told"].items() if own
-    ]
-    sync = config.get("synchronous_mode", False)
-    versions = {own["server_version"] for own in told["told"].values() if own and own.get("server_version")}
-    return Cluster(
-        members=tuple(sorted((_member(entry, told) for entry in listed), key=lambda member: member.name)),
-        paused=bool(config.get("pause")),
-        slots=tuple(Slot(**slot) for slot in (told["primary"] or {}).get("slots", ())),
-        etcd=told["etcd"],
-        sync="quorum" if sync == "quorum" else "on" if sync in {True, "on"} else "off",
-        failsafe=bool(config.get("failsafe_mode")),
-        version=" and ".join(f"{version // 10000}.{version % 10000}" for version in sorted(versions)),
-    )
-
-
-def _of_itself(name: str, own: dict[str, Any]) -> dict[str, Any]:
-    leads = own.get("role") in {"primary", "master"}
-    return {
-        "name": name,
-        "role": "leader" if leads else "quorum_standby" if own.get("quorum_standby") else "replica",
-        "state": own.get("replication_state") or own.get("state", "unknown"),
-        "timeline": own.get("timeline"),
-        "lag": "unknown",
-        "pending_restart": own.get("pending_restart", False),
-        "tags": own.get("tags", {}),
-    }
-
-
-def _member(entry: dict[str, Any], told: dict[str, Any]) -> Member:
-    name, role = entry["name"], entry["role"]
-    leads = role in {"leader", "standby_leader"}
-    own = told["told"].get(name)
-    state, lag = entry["state"], entry.get("lag")
-    sync = {"quorum_standby": "quorum", "sync_standby": "sync"}.get(role, "leader" if leads else "")
-    if name in told["told"] and own is None:
-        # etcd holds a member's last words until its lease ends.
-        state, lag, sync = "silent", None, "leader" if leads else ""
-    elif not leads and own and own.get("role") in {"primary", "master"}:
-        state, lag, sync = "a primary without the lease", None, ""
-    elif not leads and told["primary"] is not None:
-        # What the primary sees now is newer than what the replica wrote down at its last round.
-        seen = next((row for row in told["primary"]["standbys"] if row["name"] == name), None)
-        lag = seen["lag"] if seen else None
-        sync = sync if seen and seen["sync"] in {"quorum", "sync"} else ""
-        if seen is None or seen["state"] != "streaming":
-            state = "not streaming" if state == "streaming" else state
-    return Member(
-        name=name,
-        role="leader" if leads else "replica",
-        state=state,
-        timeline=entry.get("timeline") if isinstance(entry.get("timeline"), int) else None,
-        lag=0 if leads else lag if isinstance(lag, int) else None,
-        sync=sync,
-        pending_restart=bool(entry.get("pending_restart") or (own or {}).get("pending_restart")),
-        tags=entry.get("tags") or {},
-    )
-
-
-# What asks
 
 
 def on_member(site: Site, machine: Machine, verb: str, within: float = 30, **values: Any) -> Any:
@@ -303,10 +104,11 @@ def look(site: Site, first: str = "") -> Cluster:
 def two_rounds(site: Site, seconds: float = 60) -> None:
     """Return when every Patroni that answers has looked twice more: it has then taken in what etcd holds."""
     names = [machine.name for machine in site.having("database")]
-    _of_anybody(site, "rounds", seconds + 15, members=names, more=2, limit=seconds)
+    of_anybody(site, "rounds", seconds + 15, members=names, more=2, limit=seconds)
 
 
-def _of_anybody(site: Site, verb: str, within: float = 30, **values: Any) -> Any:
+def of_anybody(site: Site, verb: str, within: float = 30, **values: Any) -> Any:
+    """What the first database machine answers that does."""
     silent: AskError | None = None
     for machine in site.having("database"):
         try:
@@ -317,7 +119,7 @@ def _of_anybody(site: Site, verb: str, within: float = 30, **values: Any) -> Any
     raise silent
 
 
-def _until(true: Callable[[], str], seconds: float) -> str:
+def until(true: Callable[[], str], seconds: float) -> str:
     """Empty as soon as ``true`` finds nothing to say, else its last words when the time is over."""
     end = time.monotonic() + seconds
     while True:
@@ -328,9 +130,6 @@ def _until(true: Callable[[], str], seconds: float) -> str:
         if not said or time.monotonic() > end:
             return said
         time.sleep(0.3)
-
-
-# What acts
 
 
 @contextmanager
@@ -436,7 +235,7 @@ def _switch(site: Site, cluster: Cluster, to: str, say: Say) -> float:
         raise StoppedError(f"switchover to {to} = not done; {problem}; make cluster SITE={site.name}") from None
     seconds: float = done["seconds"]
     say(f"{to} accepts writes: {seconds:.1f} s after the request")
-    _wait_for(site, leader.name, say, to)
+    wait_for(site, leader.name, say, to)
     return seconds
 
 
@@ -460,7 +259,7 @@ def _following(site: Site, cluster: Cluster, to: str) -> Iterator[None]:
         thread.join(10)
 
 
-def _wait_for(site: Site, name: str, say: Say, leader: str = "") -> None:
+def wait_for(site: Site, name: str, say: Say, leader: str = "", seconds: float = RETURN) -> None:
     """Return when the member streams, is close behind and belongs to the quorum set."""
     began = time.monotonic()
 
@@ -475,8 +274,8 @@ def _wait_for(site: Site, name: str, say: Say, leader: str = "") -> None:
             return "" if member.state == "running" else f"{name} is {member.state}"
         return behind(cluster, member)
 
-    if why := _until(trouble, RETURN):
-        raise StoppedError(f"{name} = not back in {RETURN:.0f} s; {why}; journalctl -u patroni -n 50 there")
+    if why := until(trouble, seconds):
+        raise StoppedError(f"{name} = not back in {seconds:.0f} s; {why}; journalctl -u patroni -n 50 there")
     say(f"{name} is back in sync: {time.monotonic() - began:.1f} s")
 
 
@@ -507,7 +306,7 @@ def roll_alone(site: Site, needing: set[str], say: Say = print, do: Do = anew, a
     pending = any(member.pending_restart for member in cluster.members)
     todo, done = set(needing), list[str]()
     while todo:
-        cluster = _gate(site, todo, done, again)
+        cluster = gate(site, todo, done, again)
         name = order_of_roll(cluster, todo)[0]
         try:
             _restart(site, cluster, name, done, say, do)
@@ -527,7 +326,7 @@ def _stand(why: object, at: str, done: list[str], left: set[str], again: str) ->
     )
 
 
-def _gate(site: Site, todo: set[str], done: list[str], again: str) -> Cluster:
+def gate(site: Site, todo: set[str], done: list[str], again: str) -> Cluster:
     """The cluster, when it is well but for the members that are still to be restarted and broken anyway."""
     found: list[Cluster] = []
 
@@ -536,7 +335,7 @@ def _gate(site: Site, todo: set[str], done: list[str], again: str) -> Cluster:
         leader = found[0].leader
         return why_not(found[0], site, frozenset(todo - {leader.name if leader else ""}) & _ill(found[0], todo))
 
-    if why := _until(trouble, PATIENCE):
+    if why := until(trouble, PATIENCE):
         raise StoppedError(
             _stand(f"before {order_of_roll(found[0], todo)[0] if found else ''}: {why}", "", done, todo, again)
         )
@@ -558,7 +357,7 @@ def _restart(site: Site, cluster: Cluster, name: str, done: list[str], say: Say,
         _switch(site, cluster, to, say)
     say(f"{name}: restarting")
     do(site, site.machine(name))
-    _wait_for(site, name, say)
+    wait_for(site, name, say)
 
 
 def _end_pending(site: Site, needing: set[str], done: list[str], say: Say, again: str) -> None:
@@ -572,7 +371,7 @@ def _end_pending(site: Site, needing: set[str], done: list[str], say: Say, again
             say(f"{name}: a lowered setting reaches the replicas by way of the primary; restarting {word}")
             try:
                 in_place(site, site.machine(name))
-                _wait_for(site, name, say)
+                wait_for(site, name, say)
             except (AskError, StoppedError) as problem:
                 raise StoppedError(_stand(problem, name, done, set(), again)) from None
         if waiting:

@@ -211,17 +211,16 @@ def rounds(members: list[str], more: int, limit: float) -> dict[str, Any]:
     return {"silent": silent}
 
 
+def config(member: str) -> Any:
+    return json.loads(patroni(member, "config"))
+
+
+def started(member: str) -> str:
+    return str(json.loads(patroni(member, "patroni", seconds=3)).get("postmaster_start_time") or "")
+
+
 def checkpoint() -> None:
     connected().cursor().execute("checkpoint")
-
-
-def drop_slot(slot: str) -> list[dict[str, Any]]:
-    return rows(
-        connected(),
-        "select pg_drop_replication_slot(slot_name)::text from pg_replication_slots "
-        "where slot_name = %s and not active",
-        slot,
-    )
 
 
 VERBS = {
@@ -231,9 +230,10 @@ VERBS = {
     "follow": follow,
     "rounds": rounds,
     "checkpoint": checkpoint,
+    "config": config,
     "patroni": patroni,
+    "started": started,
     "etcd": first_etcd,
-    "drop_slot": drop_slot,
 }
 if __name__ == "__main__":
     try:
