@@ -70,7 +70,12 @@ def database(site: Site, machine: Machine) -> None:
             Unit("patroni.service", reloads=(CONFIG, *(held.certificate for held in (own, to_etcd, postgresql))))
         ],
         # A cluster that is being made holds its settings a moment after its PostgreSQL runs.
-        check=Check(f"{curl(own, f'{url}/health')} && {curl(own, f'{url}/config')}", seconds=180),
+        check=Check(
+            f"{curl(own, f'{url}/health')} && {curl(own, f'{url}/config')} || {{ {curl(own, f'{url}/config')} | "
+            "grep -q '\"pause\": *true' && echo 'cluster = paused, nothing starts by itself; a resumed one is needed; "
+            f"make resume SITE={site.name}' >&2; false; }}",
+            seconds=180,
+        ),
     )
     _beside_it(site, machine, own, url)
     barrier(name="Every member of the cluster runs")

@@ -54,6 +54,6 @@ def test_a_pause_of_the_cluster_is_no_silence(site: Site, run: Run) -> None:
         assert run(first, postmaster) == before
         assert leader(site, run) in {first, ""}
     finally:
-        run(first, f"kill -CONT {stopped}")
+        run(first, f"kill -CONT {stopped}; true")
         run(first, f"{patronictl} resume --wait")
     until(lambda: whole(site, run), "a whole cluster", 60)
