@@ -168,13 +168,13 @@ def test_a_killed_primary_loses_nothing_doubles_nothing_and_fails_nothing(pair: 
         running = [pool.submit(write, pair, ledger, stop) for _ in range(5)]
         running.append(pool.submit(ask, pair, answers, stop))
         try:
-            wait_for("writes are acknowledged", lambda: ledger.length > 30)
+            wait_for("writes are acknowledged", lambda: ledger.length > 12, 90)
             pair.primary.kill()
             asked = answers[200]
-            wait_for("a question is answered without a primary", lambda: answers[200] > asked)
+            wait_for("a question is answered without a primary", lambda: answers[200] > asked, 60)
             pair.replica.promote()
-            until = ledger.length + 30
-            wait_for("writes are acknowledged again", lambda: ledger.length > until)
+            until = ledger.length + 12
+            wait_for("writes are acknowledged again", lambda: ledger.length > until, 90)
         finally:
             stop.set()
         for future in running:
@@ -192,7 +192,7 @@ def test_a_killed_primary_loses_nothing_doubles_nothing_and_fails_nothing(pair: 
     for kind, found in there.items():
         # As nothing failed, nothing is there either that nobody was told of.
         assert found == Counter(ledger.acknowledged[kind]), kind
-    wait_for("every document is indexed", lambda: not pair.rows("select 1 from documents where state <> 'indexed'"), 60)
+    wait_for("every document is indexed", lambda: not pair.rows("select 1 from documents where state <> 'indexed'"), 90)
     doubled = "select document_id from changes group by document_id having count(*) <> 1"
     assert pair.rows(doubled) == []
 
