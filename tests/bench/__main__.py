@@ -67,7 +67,9 @@ def interrupted(*_: object) -> None:
 
 def main() -> int:
     wanted = arguments()
-    signal.signal(signal.SIGTERM, interrupted)
+    # Also where a shell started it in the background, which has it ignore ctrl-C.
+    for ends in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ends, interrupted)
     figures = measured(wanted.part, wanted.fault, wanted.repeats)
     broken = missed(figures)
     for line in broken:

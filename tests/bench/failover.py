@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -87,14 +87,16 @@ def run(lab: Lab, site: Site, faults: Sequence[Fault], repeats: int) -> list[Fig
 
 def clear(cluster: Cluster) -> None:
     """Take away what the bench made in the database, also collections, which the API cannot take away."""
-    with suppress(LabError):
-        cluster.wait_until_whole(180)
+    try:
+        until(cluster.leader, 120, "a leader")
         cluster.sql(
             cluster.leader(),
             "drop schema if exists bench cascade; delete from collections where name like 'bench-%'",
             "rag",
             seconds=120,
         )
+    except LabError as problem:
+        say(f"bench: what it made in the database stays until the next run: {problem}")
 
 
 def repeat(bench: Bench, fault: Fault, repeats: int) -> list[Sample]:
@@ -156,6 +158,9 @@ def once(bench: Bench, fault: Fault, number: int) -> Sample:
             try:
                 fault.inflict(scene)
                 fault.hold(scene)
+            except KeyboardInterrupt:
+                say(f"bench: interrupted; {fault.what} is healed first")
+                raise
             finally:
                 healing = time.monotonic()
                 fault.heal(scene)
