@@ -259,9 +259,9 @@ def _following(site: Site, cluster: Cluster, to: str) -> Iterator[None]:
         thread.join(10)
 
 
-def wait_for(site: Site, name: str, say: Say, leader: str = "", seconds: float = RETURN) -> None:
+def wait_for(site: Site, name: str, say: Say, leader: str = "", seconds: float | None = None) -> None:
     """Return when the member streams, is close behind and belongs to the quorum set."""
-    began = time.monotonic()
+    began, most = time.monotonic(), RETURN if seconds is None else seconds
 
     def trouble() -> str:
         cluster = look(site, leader)
@@ -274,8 +274,8 @@ def wait_for(site: Site, name: str, say: Say, leader: str = "", seconds: float =
             return "" if member.state == "running" else f"{name} is {member.state}"
         return behind(cluster, member)
 
-    if why := until(trouble, seconds):
-        raise StoppedError(f"{name} = not back in {seconds:.0f} s; {why}; journalctl -u patroni -n 50 there")
+    if why := until(trouble, most):
+        raise StoppedError(f"{name} = not back in {most:.0f} s; {why}; journalctl -u patroni -n 50 there")
     say(f"{name} is back in sync: {time.monotonic() - began:.1f} s")
 
 

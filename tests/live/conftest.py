@@ -27,6 +27,7 @@ ORDER = (
     "test_etcd",
     "test_database",
     "test_roles",
+    "test_cluster",
     "test_ollama",
     "test_chroma",
     "test_proxy",
