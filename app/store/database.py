@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -24,6 +24,9 @@ Role = Literal["user", "owner", "reader"]
 GONE = frozenset({"57P01", "57P02", "57P03", "25006"})
 # What a transaction hears that met another one, or on a replica the replay: the same once more goes through.
 MET_ANOTHER = frozenset({"40001", "40P01"})
+
+# How a commit ends whose wait for a replica was cut short: it looks like success, and a crash now would undo it.
+UNREPLICATED = "might not have been replicated"
 
 PAUSE_SECONDS = 0.2
 # A read that failed is begun again for so long; with two servers down libpq needs most of it to find the third.
@@ -83,8 +86,8 @@ def writing(pool: Engine, work: Work[Result], seconds: float | None = None) -> R
     deadline = time.monotonic() + (_option(pool, "write_seconds") if seconds is None else seconds)
     patience = _option(pool, "patience")
 
-    def attempt(_: int) -> Result:
-        return _run(pool.connect(), lambda connection: _committed(connection, work), patience)
+    def attempt(tries: int) -> Result:
+        return _run(pool.connect(), lambda connection: _committed(connection, work, tries), patience)
 
     return _repeated(attempt, deadline)
 
@@ -119,9 +122,18 @@ def _run(connecting: AbstractContextManager[Connection], work: Work[Result], pat
         return work(connection)
 
 
-def _committed(connection: Connection, work: Work[Result]) -> Result:
+def _committed(connection: Connection, work: Work[Result], tries: int) -> Result:
+    notices: list[str] = getattr(connection.connection.driver_connection, "notices", [])
+    notices.clear()
     with connection.begin():
-        return work(connection)
+        if tries > 1:
+            # A try that finds its work done writes nothing, and PostgreSQL lets only who wrote wait for a replica: it
+            # would acknowledge what a crashed primary had handed to nobody.
+            connection.execute(text("select pg_logical_emit_message(true, 'rag', 'again')"))
+        result = work(connection)
+    if any(UNREPLICATED in notice for notice in notices):
+        raise OperationalError("commit", None, ConnectionError("no replica has the write yet"))
+    return result
 
 
 @contextmanager
