@@ -157,6 +157,7 @@ def once(bench: Bench, fault: Fault, number: int) -> Sample:
         try:
             try:
                 fault.inflict(scene)
+                struck = time.monotonic()
                 fault.hold(scene)
             except KeyboardInterrupt:
                 say(f"bench: interrupted; {fault.what} is healed first")
@@ -164,8 +165,8 @@ def once(bench: Bench, fault: Fault, number: int) -> Sample:
             finally:
                 healing = time.monotonic()
                 fault.heal(scene)
-            # What somebody must end is counted from there, all else from the blow.
-            since = began if fault.heal is nothing else healing
+            # What somebody must end is counted from there, all else from the moment that it was done.
+            since = struck if fault.heal is nothing else healing
             cluster.wait_until_whole(fault.deadline - (time.monotonic() - healing))
             whole_after = time.monotonic() - since
             count = len(told.writes)

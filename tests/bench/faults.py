@@ -265,7 +265,10 @@ def plain_wal(scene: Scene) -> None:
 
 
 def delete_a_replica(scene: Scene) -> None:
-    scene.cluster.shell(scene.others[0], f"rm -rf {shlex.quote(scene.cluster.data)}")
+    """Gone under its name at once; what PostgreSQL still writes into it goes after."""
+    place = shlex.quote(scene.cluster.data)
+    remove = f"for try in 1 2 3 4 5 6 7 8 9; do rm -rf {place}.gone 2>/dev/null && exit; done; rm -rf {place}.gone"
+    scene.cluster.shell(scene.others[0], f"mv {place} {place}.gone; {remove}")
 
 
 # Planned.
