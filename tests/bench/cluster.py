@@ -12,7 +12,7 @@ from inventories.network import ETCD, PATRONI
 from inventories.settings import Site
 from tests.lab import fleet
 from tests.lab.fleet import Lab
-from tests.lab.host import LabError
+from tests.lab.host import LabError, say
 
 CONFIG = "/etc/patroni/config.yml"
 PSQL = ("runuser", "-u", "postgres", "--", "psql", "--no-psqlrc", "--tuples-only", "--no-align", "--quiet")
@@ -126,6 +126,22 @@ class Cluster:
             if time.monotonic() > end:
                 raise MissedError(f"the whole cluster = not after {seconds:.0f} s: {problem}")
             time.sleep(0.5)
+
+    def make_whole(self) -> None:
+        """Return with a whole cluster: it gets the time to mend itself, then what is still broken is copied anew."""
+        try:
+            self.wait_until_whole(180)
+            return
+        except MissedError as problem:
+            say(f"bench: {problem}; what does not stream is made anew from the leader")
+        first = self.leader()
+        if not first:
+            raise LabError("the cluster = without a leader; the bench cannot go on; make lab-down lab")
+        well = {one["name"] for one in self.view() if one["state"] in {"running", "streaming"} and one.get("lag") == 0}
+        for name in self.others(first):
+            if name not in well:
+                self.shell(first, f"patronictl -c {CONFIG} reinit rag {name} --force", seconds=60)
+        self.wait_until_whole(240)
 
     def sql(self, name: str, statement: str, database: str = "postgres", seconds: float = 60) -> str:
         """As the superuser, through the machine's socket."""

@@ -140,7 +140,7 @@ def told_of(sample: Sample) -> str:
 def once(bench: Bench, fault: Fault, number: int) -> Sample:
     """One repeat: a whole cluster, everybody at work, the fault, the healing, a whole cluster, the count."""
     cluster, scene, told = bench.cluster, Scene(bench.cluster, number), Told()
-    cluster.wait_until_whole(180)
+    cluster.make_whole()
     scene.leader = cluster.leader()
     fault.prepare(scene)
     scene.leader = cluster.leader()
@@ -195,7 +195,7 @@ def once(bench: Bench, fault: Fault, number: int) -> Sample:
 
 def counted(cluster: Cluster, told: Told) -> Verdict:
     """The verdict, counted on every member: what a replica lacks is lost with the next change of the primary."""
-    cluster.wait_until_whole(180)
+    cluster.make_whole()
     leader = cluster.leader()
     flushed = cluster.sql(leader, "select pg_current_wal_flush_lsn()")
     lost: set[str] = set()
