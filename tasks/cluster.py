@@ -120,6 +120,10 @@ def main(arguments: list[str]) -> int:
     except PyinfraError as stopped:
         print(stopped, file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # Who reads the table has seen enough.
+        sys.stdout = sys.stderr
+        return 0
     except KeyboardInterrupt:
         print(f"{verb} = interrupted; what was begun there goes on; make cluster SITE={site}", file=sys.stderr)
         return 130

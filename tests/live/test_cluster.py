@@ -122,13 +122,15 @@ def test_a_switchover_to_nobody_fit_is_refused(site: Site, run: Run) -> None:
 @pytest.mark.lab
 def test_a_replica_that_lags_is_not_switched_to(site: Site, run: Run) -> None:
     first, late = leader(site, run), replicas(site, run)[0]
-    run(late, PSQL + '"select pg_wal_replay_pause()"')
+    # Patroni undoes a pause of the replay at its next round, so the process itself stands still.
+    startup = run(late, "pgrep -f '^postgres: rag: startup'")
+    run(late, f"kill -STOP {startup}")
     try:
         # More than Patroni's limit of 1 MiB.
         run(first, PSQL + "\"select pg_logical_emit_message(false, 'lag', repeat('x', 3000000))\"")
         assert "bytes behind" in refused(site, "switchover", late)
     finally:
-        run(late, PSQL + '"select pg_wal_replay_resume()"')
+        run(late, f"kill -CONT {startup}")
 
 
 @pytest.mark.lab
@@ -150,8 +152,7 @@ def test_a_rolling_restart_makes_every_postgresql_new_while_writes_go_on(
 
 @pytest.mark.lab
 def test_a_replica_whose_data_are_damaged_is_fetched_anew(site: Site, run: Run) -> None:
-    first, *_ = (leader(site, run),)
-    broken = replicas(site, run)[0]
+    first, broken = leader(site, run), replicas(site, run)[0]
     assert "leads" in refused(site, "reinit", first)
     folder = f"/var/lib/postgresql/{site.database.version}/rag"
     run(broken, f"kill -9 $(sed -n 1p {folder}/postmaster.pid); rm -rf {folder}/global")
@@ -175,8 +176,10 @@ def test_nobody_takes_over_while_failover_is_paused(site: Site, run: Run) -> Non
         # Patroni of the others looks three times and leaves the lead where it was.
         for _ in range(3):
             well(site, "show")
-            others = [json.loads(run(name, f"curl -s {CERTIFIED} https://{name}:8008/patroni"))["role"]
-                      for name in replicas_but(site, first)]  # fmt: skip
+            others = [
+                json.loads(run(name, f"curl -s {CERTIFIED} https://{name}:8008/patroni"))["role"]
+                for name in replicas_but(site, first)
+            ]
             assert others == ["replica"] * len(others)
     finally:
         well(site, "resume")
