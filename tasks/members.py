@@ -244,7 +244,8 @@ def _member(entry: dict[str, Any], told: dict[str, Any]) -> Member:
     if name in told["told"] and own is None:
         # etcd holds a member's last words until its lease ends.
         state, lag, sync = "silent", None, "leader" if leads else ""
-    elif not leads and own and own.get("role") in {"primary", "master"}:
+    elif not leads and own and own.get("role") in {"primary", "master"} and own.get("state") == "running":
+        # One that is down keeps the role in its Patroni's answer and harms nobody.
         state, lag, sync = "a primary without the lease", None, ""
     elif not leads and told["primary"] is not None:
         # What the primary sees now is newer than what the replica wrote down at its last round.
