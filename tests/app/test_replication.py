@@ -42,7 +42,7 @@ def test_a_write_without_a_replica_is_not_acknowledged(primary: Engine) -> None:
     name = f"c{uuid4().hex[:8]}"
 
     # The second try finds the row, since the first one did commit here. On a busy computer we may hang up first.
-    with pytest.raises(OperationalError, match="no replica has the write yet|server closed the connection"):
+    with pytest.raises(OperationalError, match=r"no replica has the write yet|server closed the connection"):
         writing(primary, lambda connection: add(connection, name), seconds=3)
 
 
