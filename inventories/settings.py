@@ -134,7 +134,7 @@ class Database(Frozen):
         default=4096, ge=256, description="write-ahead log kept for a replica or a backup host that is away"
     )
     ttl: int = Field(default=20, ge=20, le=300, description="seconds until a silent primary loses its lease")
-    loop_wait: int = Field(default=2, ge=1, le=60, description="seconds between two looks of Patroni")
+    loop_wait: int = Field(default=1, ge=1, le=60, description="seconds between two looks of Patroni")
     retry_timeout: int = Field(default=3, ge=3, le=60, description="seconds that etcd may be unreachable")
 
     watchdog: Literal["off", "automatic", "required"] = Field(

@@ -38,7 +38,7 @@ def late(site: Site) -> Iterator[str]:
     """The name of a database with our schema that has replayed nothing yet."""
     name = f"late{uuid4().hex}"
     with site.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"create database {name}"))
+        connection.execute(text(f"create database {name} owner rag_owner"))
     configuration = site.folder / f"{name}.toml"
     configuration.write_text(
         (site.folder / "rag.toml").read_text().replace("[database]", f'[database]\nname = "{name}"')

@@ -10,6 +10,7 @@ from typing import Any
 from inventories.certificates import AUTHORITY, ETCD_AUTHORITY, certificate_of
 from inventories.network import ETCD, PATRONI
 from inventories.settings import Site
+from tasks import patroni
 from tests.lab import fleet
 from tests.lab.fleet import Lab
 from tests.lab.host import LabError, say
@@ -181,18 +182,9 @@ class Cluster:
         return [one["name"] for one in self.view() if one.get("pending_restart")]
 
     def roll(self) -> None:
-        """
-        Restart every member that waits for it: replicas first, then the old primary after a switchover.
-
-        Each step begins with a whole cluster, so no write waits longer than for one switchover.
-        """
-        first = self.leader()
-        for name in self.others(first):
-            self.restart(name)
-            self.wait_until_whole(60)
-        self.switchover()
-        self.wait_until_whole(60)
-        self.restart(first)
+        """Restart every member that waits for it, as the deploy and `make rolling-restart` do."""
+        waiting = {member.name for member in patroni.look(self.site).members if member.pending_restart}
+        patroni.roll(self.site, waiting, lambda _: None, patroni.in_place)
 
     def settings(self) -> dict[str, Any]:
         first = self.leader()

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from inventories.network import ETCD, PATRONI, POSTGRESQL
+from inventories.sizing import share_of
+from tasks import patroni
 from tests.bench.cluster import Cluster, MissedError, until
 from tests.lab import fleet
 from tests.lab.host import LabError
@@ -275,7 +277,8 @@ def delete_a_replica(scene: Scene) -> None:
 
 
 def switch_over(scene: Scene) -> None:
-    scene.cluster.switchover()
+    """As `make switchover` does."""
+    patroni.switch_over(scene.cluster.site, say=lambda _: None)
 
 
 def change_a_parameter(scene: Scene) -> None:
@@ -288,7 +291,9 @@ def change_a_parameter(scene: Scene) -> None:
 
 def parameter_as_it_was(scene: Scene) -> None:
     """Down again, the primary first, since replicas follow what it has."""
-    cluster, wanted = scene.cluster, scene.cluster.site.database.max_connections
+    cluster, site = scene.cluster, scene.cluster.site
+    # The same on every machine, however big it is.
+    wanted = share_of(site, site.having("database")[0], 1024, 1).connections
     if cluster.settings()["postgresql"]["parameters"]["max_connections"] == wanted and not cluster.pending():
         return
     cluster.configure({"postgresql": {"parameters": {"max_connections": wanted}}})
