@@ -74,19 +74,21 @@ def _etcdctl(certificate: Certificate, members: Iterable[Machine]) -> str:
 
 
 class Members(FactBase[dict[str, str] | None]):
-    """Peer URL to id of the members that run while this machine has no data; None when there is nothing to join."""
+    """Peer URL to id of the members that run, while this machine is none of them; None: nothing to join."""
 
     @staticmethod
     def default() -> None:
         """Nothing to join."""
 
-    def command(self, certificate: Certificate, peers: list[Machine]) -> str:
-        """The peers' own list; a cluster without a quorum gives none."""
+    def command(self, certificate: Certificate, peers: list[Machine], url: str) -> str:
+        """The peers' own list; a cluster without a quorum gives none. Who is on it with its data is a member."""
         if not peers:
             return "true"
+        data = f"test -e {FOLDER}/rag/member"
         return (
-            f"test -e {FOLDER}/rag/member || ! command -v etcdctl >/dev/null || "
-            f"{_etcdctl(certificate, peers)} --write-out json --hex member list 2>/dev/null || true"
+            f"{data} && systemctl is-active --quiet etcd || ! command -v etcdctl >/dev/null || {{ "
+            f"listed=$({_etcdctl(certificate, peers)} --write-out json --hex member list 2>/dev/null); "
+            f'{data} && echo "$listed" | grep -q \'"{url}"\' || echo "$listed"; }}'
         )
 
     def process(self, output: Iterable[str]) -> dict[str, str] | None:
@@ -111,39 +113,39 @@ def joined(
     check: Check,
 ) -> Commands:
     """
-    Make a machine without data a member of the etcd that runs on the others, one machine at a time.
+    Make a machine a member of the etcd that runs on the others, one machine at a time.
 
     A member that lost its data must not come back under its old identity: it would vote on what it does not know. So
-    the old one is taken off the list first.
+    the old one is taken off the list first. Data of a member that was taken off the list are worth nothing.
 
     + site, machine, certificate: who joins, and with what it asks
     + directories, files: what etcd needs before it starts
     + check: says that it is a member
     """
     peers = [peer for peer in site.having("etcd") if peer != machine]
-    listed = host.get_fact(Members, certificate=certificate, peers=peers)
+    url = f"https://{machine.name}:{ETCD_PEER}"
+    listed = host.get_fact(Members, certificate=certificate, peers=peers, url=url)
     if listed is None:
         host.noop("it has its data, or there is nothing to join")
         return
     for entry in directories:
         yield StringCommand(f"install -d -m {entry.mode} -o {entry.owner} -g {entry.group} {entry.path}")
     yield from put(files)
-    yield call(_join, machine, listed, _etcdctl(certificate, peers), check)
+    yield call(_join, machine.name, url, listed.get(url), _etcdctl(certificate, peers), check)
 
 
 _turn = BoundedSemaphore(1)
 
 
-def _join(machine: Machine, listed: dict[str, str], etcdctl: str, check: Check) -> None:
-    url = f"https://{machine.name}:{ETCD_PEER}"
+def _join(name: str, url: str, former: str | None, etcdctl: str, check: Check) -> None:
     lines = [
         "set -e",
-        *([f"{etcdctl} member remove {listed[url]} >&2"] if url in listed else []),
+        *([f"{etcdctl} member remove {former} >&2"] if former else []),
         f"systemctl stop etcd; rm -rf {FOLDER}/rag",
-        f"{etcdctl} member add {machine.name} --peer-urls={url} | grep ^ETCD_INITIAL_CLUSTER > {JOIN}",
+        f"{etcdctl} member add {name} --peer-urls={url} | grep ^ETCD_INITIAL_CLUSTER > {JOIN}",
         f"systemctl daemon-reload; systemctl enable --quiet etcd; systemctl start etcd; {waiting(check)}",
     ]
     with _turn:
         well, output = host.run_shell_command(StringCommand("; ".join(lines)), _sudo=True)
     if not well:
-        raise OperationError(f"etcd on {machine.name} = not joined; {' '.join(output.stderr_lines[-3:])}")
+        raise OperationError(f"etcd on {name} = not joined; {' '.join(output.stderr_lines[-3:])}")

@@ -108,13 +108,18 @@ def remove(site: Site, name: str, say: Say = print) -> None:
                 seconds=180,
             )
             say(f"{name}: patroni and etcd are stopped and stay so")
+            answers = True
         except SilentError:
+            answers = False
             say(f"{name}: does not answer; keep it off, or stop patroni and etcd there before it is back")
         known = of_anybody(site, "etcd", members=others, path="v3/cluster/member/list", body={})["members"]
         for one in known:
             if name in {one.get("name"), one["peerURLs"][0].split("//")[1].split(":")[0]}:
                 of_anybody(site, "etcd", members=others, path="v3/cluster/member/remove", body={"ID": one["ID"]})
                 say(f"{name}: has no vote in etcd any more; {len(known) - 1} have")
+        if answers:
+            # A vote that was taken away is void; a later deploy would give it a new one.
+            ask(site, machine, "rm -rf /var/lib/etcd/rag")
         key = b64encode(f"/rag/rag/members/{name}".encode()).decode()
         of_anybody(site, "etcd", members=others, path="v3/kv/deleterange", body={"key": key})
         _forget_slot(site, name, say)

@@ -1,6 +1,9 @@
 """etcd: a machine without data joins those that run, and never under its old identity."""
 
 import json
+import os
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -81,4 +84,44 @@ def test_the_peers_list_is_read_back_with_ids_as_etcdctl_takes_them() -> None:
 def test_a_lone_member_asks_nobody(prod: Site) -> None:
     machine = prod.machine("db1")
 
-    assert Members().command(certificate_of(prod, machine, "etcd"), []) == "true"
+    assert Members().command(certificate_of(prod, machine, "etcd"), [], "https://db1:2380") == "true"
+
+
+@pytest.mark.parametrize(
+    ("data", "active", "on_the_list", "joins"),
+    [
+        (True, True, True, False),
+        # It boots at this moment.
+        (True, False, True, False),
+        # Its vote was taken away while it was off.
+        (True, False, False, True),
+        (False, False, True, True),
+        (False, True, False, True),
+    ],
+)
+def test_who_is_asked_to_join(
+    prod: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bool,
+    active: bool,
+    on_the_list: bool,
+    joins: bool,
+) -> None:
+    monkeypatch.setattr(etcd, "FOLDER", str(tmp_path))
+    if data:
+        (tmp_path / "rag/member").mkdir(parents=True)
+    url = "https://db2:2380" if on_the_list else "https://db3:2380"
+    told = json.dumps({"members": [{"ID": "a1", "peerURLs": [url]}]}, separators=(",", ":"))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, does in (("systemctl", f"exit {0 if active else 3}"), ("etcdctl", f"echo '{told}'")):
+        (tools / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tools / name).chmod(0o755)
+    machine = prod.machine("db2")
+    asked = Members().command(certificate_of(prod, machine, "etcd"), [prod.machine("db1")], "https://db2:2380")
+
+    path = f"{tools}:{os.environ['PATH']}"
+    said = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, env={"PATH": path}, check=True)
+
+    assert (Members().process(said.stdout.splitlines()) is not None) == joins
