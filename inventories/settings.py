@@ -144,9 +144,10 @@ class Database(Frozen):
 
     @model_validator(mode="after")
     def _lease_outlives_retries(self) -> Self:
-        if self.loop_wait + 2 * self.retry_timeout > self.ttl:
-            need = self.loop_wait + 2 * self.retry_timeout
-            raise ValueError(f"ttl = {self.ttl}; at least loop_wait + 2 * retry_timeout = {need} is needed")
+        # Patroni's own rule is loop_wait + 2 * retry_timeout; the guard must outlast such a round before it acts.
+        need = 2 * (self.loop_wait + self.retry_timeout) + 8
+        if need > self.ttl:
+            raise ValueError(f"ttl = {self.ttl}; at least 2 * (loop_wait + retry_timeout) + 8 = {need} is needed")
         return self
 
     @property

@@ -103,10 +103,12 @@ def database(site: Site, machine: Machine) -> None:
 
 
 def _beside_it(site: Site, machine: Machine, own: Certificate, url: str) -> None:
+    # Nobody takes the lease of an only member, so a guard could do harm alone.
+    wanted = slice(0 if len(site.having("database")) > 1 else 1, None)
     programs = [
         File(f"{PROGRAMS}/guard", verbatim("database/guard.py"), "755"),
         File(f"{PROGRAMS}/refusals", verbatim("database/refusals.py"), "755"),
-    ]
+    ][wanted]
     units = [
         File(
             "/etc/systemd/system/rag-guard.service",
@@ -117,10 +119,11 @@ def _beside_it(site: Site, machine: Machine, own: Certificate, url: str) -> None
                 patroni=own,
                 data=f"/var/lib/postgresql/{site.database.version}/rag",
                 silence=site.database.guard_seconds,
+                watchdog=site.database.watchdog,
             ),
         ),
         File("/etc/systemd/system/rag-refusals.service", rendered("database/rag-refusals.service.j2")),
-    ]
+    ][wanted]
     ensure(
         name="Guard the primary, and count whom it refuses",
         directories=[Directory(PROGRAMS)],

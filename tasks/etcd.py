@@ -74,7 +74,11 @@ def _etcdctl(certificate: Certificate, members: Iterable[Machine]) -> str:
 
 
 class Members(FactBase[dict[str, str] | None]):
-    """Peer URL to id of the members that run, while this machine is none of them; None: nothing to join."""
+    """
+    Peer URL to id of the members that run, while this machine is none of them; None: nothing to join.
+
+    Nobody at all, while this machine has no data: the cluster is new, or out of its reach.
+    """
 
     @staticmethod
     def default() -> None:
@@ -88,12 +92,15 @@ class Members(FactBase[dict[str, str] | None]):
         return (
             f"{data} && systemctl is-active --quiet etcd || ! command -v etcdctl >/dev/null || {{ "
             f"listed=$({_etcdctl(certificate, peers)} --write-out json --hex member list 2>/dev/null); "
-            f'{data} && echo "$listed" | grep -q \'"{url}"\' || echo "$listed"; }}'
+            f'{data} && echo "$listed" | grep -q \'"{url}"\' || echo "$listed"; '
+            f'{data} || test -n "$listed" || echo nobody; }}'
         )
 
     def process(self, output: Iterable[str]) -> dict[str, str] | None:
         """JSON."""
         text = "".join(output)
+        if text == "nobody":
+            return {}
         if not text.startswith("{"):
             return None
         return {url: _hex(member["ID"]) for member in json.loads(text)["members"] for url in member["peerURLs"]}
@@ -125,13 +132,29 @@ def joined(
     peers = [peer for peer in site.having("etcd") if peer != machine]
     url = f"https://{machine.name}:{ETCD_PEER}"
     listed = host.get_fact(Members, certificate=certificate, peers=peers, url=url)
-    if listed is None:
+    if listed is None or (not listed and _all_are_here(site)):
         host.noop("it has its data, or there is nothing to join")
+        return
+    if not listed:
+        # Started alone it would make a cluster of its own, or come back as somebody who has forgotten everything.
+        yield call(_refuse, machine.name)
         return
     for entry in directories:
         yield StringCommand(f"install -d -m {entry.mode} -o {entry.owner} -g {entry.group} {entry.path}")
     yield from put(files)
     yield call(_join, machine.name, url, listed.get(url), _etcdctl(certificate, peers), check)
+
+
+def _all_are_here(site: Site) -> bool:
+    present = {peer.name for peer in host.state.active_hosts if host.state.is_host_in_limit(peer)}
+    return present >= {member.name for member in site.having("etcd")}
+
+
+def _refuse(name: str) -> None:
+    raise OperationError(
+        f"etcd on {name} = no data, and no other member answers it; all of them are needed in one run; "
+        "deploy without --limit"
+    )
 
 
 _turn = BoundedSemaphore(1)

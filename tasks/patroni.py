@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from getpass import getuser
 from socket import gethostname
 from typing import Any
@@ -203,7 +203,12 @@ def _let_go(process: "subprocess.Popen[str]") -> None:
 
 def anew(site: Site, machine: Machine) -> None:
     """A new Patroni, and with it a new PostgreSQL."""
-    ask(site, machine, "systemctl restart patroni || { journalctl -u patroni -n 3 -o cat >&2; exit 1; }", seconds=180)
+    ask(
+        site,
+        machine,
+        "systemctl daemon-reload; systemctl restart patroni || { journalctl -u patroni -n 3 -o cat >&2; exit 1; }",
+        seconds=180,
+    )
 
 
 def in_place(site: Site, machine: Machine) -> None:
@@ -219,7 +224,10 @@ def switch_over(site: Site, to: str | None = None, say: Say = print) -> float:
         cluster = look(site)
         if why := refusal_of_switchover(cluster, to):
             raise RefusedError(f"switchover = refused; {why}; make cluster SITE={site.name}")
-        return _switch(site, cluster, to or best(cluster), say)
+        new = to or best(cluster)
+        seconds = _switch(site, cluster, new, say)
+        wait_for(site, cluster.leader.name if cluster.leader else "", say, new)
+        return seconds
 
 
 def _switch(site: Site, cluster: Cluster, to: str, say: Say) -> float:
@@ -235,7 +243,6 @@ def _switch(site: Site, cluster: Cluster, to: str, say: Say) -> float:
         raise StoppedError(f"switchover to {to} = not done; {problem}; make cluster SITE={site.name}") from None
     seconds: float = done["seconds"]
     say(f"{to} accepts writes: {seconds:.1f} s after the request")
-    wait_for(site, leader.name, say, to)
     return seconds
 
 
@@ -355,6 +362,9 @@ def _restart(site: Site, cluster: Cluster, name: str, done: list[str], say: Say,
         if why := refusal_of_switchover(cluster, to or None):
             raise StoppedError(why)
         _switch(site, cluster, to, say)
+        # One whose Patroni does not know yet what the others ask of it comes back by the restart alone.
+        with suppress(StoppedError):
+            wait_for(site, name, say, to, PATIENCE)
     say(f"{name}: restarting")
     do(site, site.machine(name))
     wait_for(site, name, say)

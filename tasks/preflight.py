@@ -130,6 +130,7 @@ def _room(site: Site, machine: Machine, found: Found) -> Iterator[str]:
     lacking = roles - {*found.get("whole", ())}
     disk = BASE_MB + sum(DISK_MB.get(role, 0) for role in lacking)
     disk += _pushed_mb(site.inference) if "inference" in lacking else 0
+    disk += site.database.slot_wal_mb if "database" in lacking else 0
     if int(_one(found, "disk")) < disk:
         yield f"free disk in /var/lib = {_one(found, 'disk')} MB; {disk} MB are needed; df -h /var/lib"
 

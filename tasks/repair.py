@@ -104,7 +104,7 @@ def remove(site: Site, name: str, say: Say = print) -> None:
             ask(
                 site,
                 machine,
-                "systemctl disable --quiet --now patroni; systemctl disable --quiet --now etcd",
+                f"systemctl disable --quiet --now patroni{' etcd' * ('etcd' in machine.roles)}",
                 seconds=180,
             )
             say(f"{name}: patroni and etcd are stopped and stay so")

@@ -87,12 +87,15 @@ def roles(wanted: Iterable[Role], database: str, owner: str) -> Commands:
         host.noop("the roles are there" if "replica" not in found else "a replica gets them from the primary")
         return
     yield StringCommand(PSQL, _stdin=_of_roles(stale))
-    if (before := found.get(f"{database}.", owner)) != owner:
+    # A database that the superuser has made and not yet given away has nothing in it.
+    if (before := found.get(f"{database}.", owner)) not in {owner, "postgres"}:
         # The role that owned everything until now goes on with what it does every day.
         statements = (
             f"REASSIGN OWNED BY {before} TO {owner};\n"
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {before};\n"
             f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {before};\n"
+            # Owning the database it could connect; the line below that lets it may come too late.
+            f"{_may_connect(database)}"
         )
         yield StringCommand(f"{PSQL} --single-transaction --dbname {database}", _stdin=statements)
     yield StringCommand(PSQL, _stdin=_of_database(database, owner))
@@ -118,6 +121,10 @@ def _of_database(database: str, owner: str) -> str:
         f"SELECT 'CREATE DATABASE {database}' "
         f"WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{database}')\\gexec\n"
         f"REVOKE ALL ON DATABASE {database} FROM PUBLIC;\n"
-        f"GRANT CONNECT ON DATABASE {database} TO {database}, {database}_read;\n"
+        f"{_may_connect(database)}"
         f"ALTER DATABASE {database} OWNER TO {owner};\n"
     )
+
+
+def _may_connect(database: str) -> str:
+    return f"GRANT CONNECT ON DATABASE {database} TO {database}, {database}_read;\n"

@@ -59,8 +59,8 @@ class Recorder:
         return True
 
     def _write(self, question: Question) -> None:
-        # Tried once: the round in `run` is the repetition.
-        writing(self._primary, lambda connection: questions.record(connection, question), 0)
+        # Tried once: the round in `run` is the repetition, and what it finds done must still have reached a replica.
+        writing(self._primary, lambda connection: questions.record(connection, question), 0, again=True)
 
     def close(self) -> None:
         """Take no more."""

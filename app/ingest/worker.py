@@ -103,6 +103,10 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
         log.warning("waiting document=%s %s", job.document_id, error)
         _give_back(worker, job, f"waiting: {error}", pause, tried=tried)
     except (UnreadableError, inference.InferenceRefusedError) as error:
+        # systemd ends the parser together with the worker, which says nothing about the document.
+        if worker.stopping.wait(0.5):
+            _give_back(worker, job, None, 0, tried=False)
+            return
         _fail(worker, job, str(error))
     except SQLAlchemyError:
         # No primary to tell: the lease lapses and the attempt counts.

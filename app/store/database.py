@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, InvalidRequestError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.settings import Database, credential
@@ -73,21 +73,22 @@ def reading(pool: Engine, work: Work[Result], seconds: float = READ_SECONDS) -> 
     patience = _option(pool, "patience")
 
     def attempt(tries: int) -> Result:
-        return _run(pool.connect(), work, min(patience, FIRST_READ_SECONDS) if tries == 1 else patience)
+        return _run(_connected(pool), work, min(patience, FIRST_READ_SECONDS) if tries == 1 else patience)
 
     return _repeated(attempt, time.monotonic() + seconds)
 
 
-def writing(pool: Engine, work: Work[Result], seconds: float | None = None) -> Result:
+def writing(pool: Engine, work: Work[Result], seconds: float | None = None, *, again: bool = False) -> Result:
     """Run ``work`` in one transaction; while no primary takes it, again, begun within ``seconds`` (else the settings').
 
     A commit may arrive though its answer does not, so ``work`` must lead to the same end when it runs once more.
+    ``again``: the caller has tried before and does not know how that ended.
     """
     deadline = time.monotonic() + (_option(pool, "write_seconds") if seconds is None else seconds)
     patience = _option(pool, "patience")
 
     def attempt(tries: int) -> Result:
-        return _run(pool.connect(), lambda connection: _committed(connection, work, tries), patience)
+        return _run(_connected(pool), lambda connection: _committed(connection, work, tries > 1 or again), patience)
 
     return _repeated(attempt, deadline)
 
@@ -117,16 +118,25 @@ def _repeated(attempt: Callable[[int], Result], deadline: float) -> Result:
         time.sleep(PAUSE_SECONDS)
 
 
+def _connected(pool: Engine) -> Connection:
+    try:
+        return pool.connect()
+    except InvalidRequestError as error:
+        # Its ping failed twice: the server is gone, which is nobody's mistake.
+        raise OperationalError("connect", None, ConnectionError(str(error))) from error
+
+
 def _run(connecting: AbstractContextManager[Connection], work: Work[Result], patience: float) -> Result:
-    with connecting as connection, _no_longer_than(patience, connection.connection.driver_connection):
+    with connecting as connection, _no_longer_than(patience, connection.connection.driver_connection), connection:
+        # Closed within the time too: what ends a transaction is asked of the server like everything else.
         return work(connection)
 
 
-def _committed(connection: Connection, work: Work[Result], tries: int) -> Result:
+def _committed(connection: Connection, work: Work[Result], again: bool) -> Result:
     notices: list[str] = getattr(connection.connection.driver_connection, "notices", [])
     notices.clear()
     with connection.begin():
-        if tries > 1:
+        if again:
             # A try that finds its work done writes nothing, and PostgreSQL lets only who wrote wait for a replica: it
             # would acknowledge what a crashed primary had handed to nobody.
             connection.execute(text("select pg_logical_emit_message(true, 'rag', 'again')"))
@@ -162,9 +172,10 @@ def _pinged(connection: Any, _record: Any, _proxy: Any) -> None:
     One dead connection throws away all that are as old, so that nobody waits for one after the other.
     """
     try:
-        with _no_longer_than(PING_SECONDS, connection), connection.cursor() as cursor:
-            cursor.execute("select 1")
-        connection.rollback()
+        with _no_longer_than(PING_SECONDS, connection):
+            with connection.cursor() as cursor:
+                cursor.execute("select 1")
+            connection.rollback()
     except connection.Error as error:
         raise InvalidatePoolError from error
 

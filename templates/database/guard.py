@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 ROUND_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
 CGROUP = Path("/sys/fs/cgroup/system.slice/patroni.service")
 
 
@@ -31,13 +32,13 @@ class Patroni:
         self._files = (authority, certificate, key)
 
     def ask(self, path: str) -> tuple[int, bytes]:
-        """Status and body; (0, b"") when nothing comes within a second."""
+        """Status and body; (0, b"") when nothing comes in time."""
         authority, certificate, key = self._files
         try:
             # Read anew each time: a renewed certificate needs no restart of the guard.
             trust = ssl.create_default_context(cafile=authority)
             trust.load_cert_chain(certificate, key)
-            link = http.client.HTTPSConnection(self._host, timeout=ROUND_SECONDS, context=trust)
+            link = http.client.HTTPSConnection(self._host, timeout=PATIENCE_SECONDS, context=trust)
             try:
                 link.request("GET", path)
                 answer = link.getresponse()
@@ -86,17 +87,16 @@ def main() -> None:
     while True:
         began = time.monotonic()
         status, _ = patroni.ask("/liveness")
-        overdue = status == 503
-        if status == 200:
-            status, body = patroni.ask("/patroni")
-            # A database that does not answer keeps Patroni from telling its state, which is no silence of Patroni's.
-            told = json.loads(body) if status in {200, 503} else {"dcs_last_seen": object(), "pause": paused}
+        # What Patroni tells of its loop needs its database too; one that hangs takes the loop along.
+        status, body = patroni.ask("/patroni") if status == 200 else (0, b"")
+        if status in {200, 503}:
+            told = json.loads(body)
             paused = bool(told.get("pause"))
             if alive(told, seen):
                 heard, seen = now(), told.get("dcs_last_seen")
         if paused:
             heard = now()
-        if (overdue or now() - heard > given.silence) and leads(given.data):
+        if now() - heard > given.silence and leads(given.data):
             print(f"patroni = silent for {now() - heard:.0f} s; this primary ends before its lease does", flush=True)
             end_everything()
             heard = now()

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pyinfra.api.exceptions import OperationError
 from pyinfra.context import ctx_host
 
 from inventories.certificates import certificate_of
@@ -18,7 +19,13 @@ from tasks.wants import Check
 LISTED = {"https://db1:2380": "a1", "https://db2:2380": "b2"}
 
 
-def commands(site: Site, name: str, listed: dict[str, str] | None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def commands(
+    site: Site,
+    name: str,
+    listed: dict[str, str] | None,
+    monkeypatch: pytest.MonkeyPatch,
+    present: tuple[str, ...] = (),
+) -> list[str]:
     """The shell lines that the machine gets, the join's too."""
     machine = site.machine(name)
     ran: list[str] = []
@@ -27,7 +34,11 @@ def commands(site: Site, name: str, listed: dict[str, str] | None, monkeypatch: 
         ran.append(str(command))
         return True, SimpleNamespace(stderr_lines=[])
 
-    asked = SimpleNamespace(name=name, get_fact=lambda *_, **__: listed, noop=lambda _: None, run_shell_command=run)
+    hosts = [SimpleNamespace(name=peer) for peer in present]
+    state = SimpleNamespace(active_hosts=hosts, is_host_in_limit=lambda _: True)
+    asked = SimpleNamespace(
+        name=name, get_fact=lambda *_, **__: listed, noop=lambda _: None, run_shell_command=run, state=state
+    )
     monkeypatch.setattr(etcd, "host", asked)
     with ctx_host.use(asked):
         for command in joined._inner(
@@ -38,7 +49,9 @@ def commands(site: Site, name: str, listed: dict[str, str] | None, monkeypatch: 
             files=[],
             check=Check("true"),
         ):
-            command.execute(None, asked, {})
+            # The function itself, so that its refusal is seen as it is.
+            function, arguments = command.args
+            function(*arguments)
     return ran
 
 
@@ -124,4 +137,30 @@ def test_who_is_asked_to_join(
     path = f"{tools}:{os.environ['PATH']}"
     said = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, env={"PATH": path}, check=True)
 
-    assert (Members().process(said.stdout.splitlines()) is not None) == joins
+    assert bool(Members().process(said.stdout.splitlines())) == joins
+
+
+@pytest.mark.parametrize(("data", "listed"), [(True, None), (False, {})])
+def test_a_cluster_that_nobody_tells_of_is_new_or_out_of_reach(
+    prod: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: bool, listed: dict[str, str] | None
+) -> None:
+    monkeypatch.setattr(etcd, "FOLDER", str(tmp_path))
+    if data:
+        (tmp_path / "rag/member").mkdir(parents=True)
+    for name in ("systemctl", "etcdctl"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    machine = prod.machine("db2")
+    asked = Members().command(certificate_of(prod, machine, "etcd"), [prod.machine("db1")], "https://db2:2380")
+
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    said = subprocess.run(["sh", "-c", asked], capture_output=True, text=True, env={"PATH": path}, check=True)
+
+    assert Members().process(said.stdout.splitlines()) == listed
+
+
+def test_a_machine_without_data_never_starts_alone(prod: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert commands(prod, "db2", {}, monkeypatch, ("db1", "db2", "db3")) == []
+
+    with pytest.raises(OperationError, match="no other member answers it; all of them are needed in one run"):
+        commands(prod, "db2", {}, monkeypatch, ("db2",))

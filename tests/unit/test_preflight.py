@@ -57,7 +57,7 @@ def test_a_machine_that_fits_is_taken(prod: Site) -> None:
         ("db1", {"address": ["192.0.2.1"]}, "interface eth0 = 192.0.2.1; 198.51.100.11 is needed there; ip -br"),
         ("db1", {"address": []}, "interface eth0 = no address; 198.51.100.11 is needed there"),
         ("db1", {"memory": ["16895"]}, "memory = 16895 MB; 16896 MB are needed for its roles"),
-        ("db1", {"disk": ["6143"]}, "free disk in /var/lib = 6143 MB; 6144 MB are needed"),
+        ("db1", {"disk": ["10239"]}, "free disk in /var/lib = 10239 MB; 10240 MB are needed"),
         ("db1", {"clock": ["-61"]}, "clock = -61 s against the controller; 60 s at most are needed"),
         ("gpu1", {"nvidia": ["0"]}, "gpu = declared; no NVIDIA device is on PCI"),
         ("app1", {"port": ["443 nginx nginx.service"]}, "port 443 = nginx of nginx.service; a free port is needed; ss"),

@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[Callable[[Site], object], str]] = {
     "two keys in one line": (lambda site: Ssh(authorized_keys=(f"{KEY}\n{KEY}",)), "a public key's line is needed"),
     "lease shorter than its retries": (
         lambda site: Database(ttl=20, loop_wait=10, retry_timeout=10),
-        "ttl = 20; at least loop_wait + 2 * retry_timeout = 30 is needed; see docs/settings.md",
+        "ttl = 20; at least 2 * (loop_wait + retry_timeout) + 8 = 48 is needed; see docs/settings.md",
     ),
     "a name twice": (
         lambda site: changed(site, machines=(*site.machines, box("db1", 99))),
@@ -147,7 +147,7 @@ def test_a_wrong_setting_is_refused_in_one_line_that_names_it_its_value_the_need
 def test_settings_that_differ_from_refused_ones_by_a_hair_are_taken(prod: Site) -> None:
     assert Database(memory_mb=256).memory_mb == 256
     assert Ssh(authorized_keys=(f'from="198.51.100.0/24" {KEY}', KEY.rpartition(" ")[0])).port == 22
-    assert Database(ttl=30, loop_wait=10, retry_timeout=10).ttl == 30
+    assert Database(ttl=48, loop_wait=10, retry_timeout=10).ttl == 48
     assert len(changed(prod, machines=without(prod, "db2", "db3")).having("etcd")) == 1
     assert changed(prod, machines=without(prod, "app2"), vip=None).entry == IPv4Address("198.51.100.21")
 
