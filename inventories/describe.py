@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from inventories.settings import Site, promise
-from inventories.sizing import Sizing
+from inventories.settings import Site
+from inventories.sizing import Sizing, promise
 
 SECTIONS = ("Machine", "Vip", "Ssh", "Packages", "Etcd", "Database", "Inference", "Model", "Application")
 HEAD = """\

@@ -139,7 +139,7 @@ class Database(Frozen):
 
     watchdog: Literal["off", "automatic", "required"] = Field(
         default="automatic",
-        description="required: Patroni runs only where a watchdog can end a hanging machine; elsewhere a guard does it",
+        description="required: Patroni leads only where a watchdog can end a hanging machine; otherwise a guard ends it, too",
     )
 
     @model_validator(mode="after")
@@ -322,30 +322,9 @@ class Site(Frozen):
         return self.database.replication or "quorum"
 
     @property
-    def promise(self) -> str:
-        """Which loss the databases survive and what is lost then, in words for the operator."""
-        return promise(len(self.having("database")), len(self.having("etcd")), self.replication)
-
-    @property
     def entry(self) -> IPv4Address:
         """The address that clients use."""
         return self.vip.address if self.vip else self.having("balancer")[0].address
-
-
-def promise(databases: int, etcds: int, replication: str) -> str:
-    """What a site of that many machines survives, and what a lost machine costs."""
-    if databases == 1:
-        return "one database machine: its loss stops writes and questions until it is back or restored from a backup"
-    size = f"{databases} database machines, {etcds} of etcd"
-    # etcd needs more than half of its members, whatever the databases do.
-    if etcds < 3:
-        return (
-            f"{size}: a lost replica costs nothing; while the etcd machine is lost nobody takes over from a lost "
-            "primary, and writes stop"
-        )
-    lost = "the acknowledged writes of its last moment" if replication == "asynchronous" else "no acknowledged write"
-    rest = "the one left acknowledges alone" if databases == 2 else "a second replica still has every write"
-    return f"{size}: any one may be lost, which costs {lost}; after that {rest}"
 
 
 def _unique(what: str, values: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""What PostgreSQL gets of a machine: each figure with its source, so that nobody has to believe it."""
+"""What PostgreSQL gets of a machine, each figure with its source, and what a site of so many machines survives."""
 
 from dataclasses import dataclass
 
@@ -55,3 +55,19 @@ def share_of(site: Site, machine: Machine, memory_mb: int, cores: int) -> Sizing
     asked = site.database.memory_mb or max(256, memory_mb // part // 256 * 256)
     # One figure for all members: a replica must not have less than its primary.
     return Sizing(asked, cores, site.database.max_connections or -(-site.sessions // 50) * 50)
+
+
+def promise(databases: int, etcds: int, replication: str) -> str:
+    """What a site of that many machines survives, and what a lost machine costs."""
+    if databases == 1:
+        return "one database machine: its loss stops writes and questions until it is back or restored from a backup"
+    size = f"{databases} database machines, {etcds} of etcd"
+    # etcd needs more than half of its members, whatever the databases do.
+    if etcds < 3:
+        return (
+            f"{size}: a lost replica costs nothing; while the etcd machine is lost nobody takes over from a lost "
+            "primary, and writes stop"
+        )
+    lost = "the acknowledged writes of its last moment" if replication == "asynchronous" else "no acknowledged write"
+    rest = "the one left acknowledges alone" if databases == 2 else "a second replica still has every write"
+    return f"{size}: any one may be lost, which costs {lost}; after that {rest}"

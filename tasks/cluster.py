@@ -13,16 +13,16 @@ from pyinfra.api.exceptions import PyinfraError
 from pyinfra.context import ctx_config
 
 from inventories.settings import SettingsError, Site
+from inventories.sizing import promise
 from tasks import patroni, repair, upgrade
-from tasks.members import Cluster, why_not
+from tasks.members import Cluster, RefusedError, why_not
 
-FOLDER = Path(__file__).parent.parent / "inventories"
 VERBS = ("show", "json", "switchover", "rolling-restart", "upgrade", "reinit", "pause", "resume", "remove-member")
 
 
 def site_of(name: str) -> Site:
-    """The site file's Site; a file that is not there is refused."""
-    path = FOLDER / name
+    """What ``inventories/<name>`` wants; a file that is not there is refused."""
+    path = Path("inventories") / name
     if not re.fullmatch("[a-z][a-z0-9-]{0,30}", name) or not path.is_file():
         raise SettingsError(f"SITE = {name}; a file inventories/{name} is needed; ls inventories")
     # A site file sets pyinfra's config, so one must be there to be set.
@@ -37,6 +37,7 @@ def as_json(cluster: Cluster, site: Site) -> str:
     addresses = {machine.name: str(machine.address) for machine in site.machines}
     members = [asdict(member) | {"address": addresses.get(member.name, "")} for member in cluster.members]
     whole = asdict(cluster) | {"site": site.name, "members": members, "healthy": not why, "why": why}
+    whole |= {"survives": _survives(site)}
     return json.dumps(whole, indent=2)
 
 
@@ -72,9 +73,14 @@ def as_table(cluster: Cluster, site: Site) -> str:
             f"failsafe: {'on' if cluster.failsafe else 'off'}, failover: {'PAUSED' if cluster.paused else 'on'}",
             f"slots       {'; '.join(slots) or '-'}",
             f"etcd        {', '.join(etcds) or '-'}",
+            f"size        {_survives(site)}",
             f"well        {f'no: {why}' if why else 'yes'}",
         ]
     )
+
+
+def _survives(site: Site) -> str:
+    return promise(len(site.having("database")), len(site.having("etcd")), site.replication)
 
 
 def act(site: Site, verb: str, member: str) -> None:
@@ -114,7 +120,7 @@ def main(arguments: list[str]) -> int:
     site, verb, member = (*arguments, "")[:3]
     try:
         act(site_of(site), verb, member)
-    except (patroni.RefusedError, SettingsError) as refused:
+    except (RefusedError, SettingsError) as refused:
         print(refused, file=sys.stderr)
         return 2
     except PyinfraError as stopped:

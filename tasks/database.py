@@ -153,7 +153,7 @@ def shared_settings(site: Site, sizing: Sizing) -> dict[str, Any]:
     """What the whole cluster shares: Patroni reads it from its own file once, and from etcd ever after."""
     settings = site.database
     shared: dict[str, Any] = {
-        # Measured on three machines: postmaster killed 1-3 s, machine killed 20-21 s, switchover 1.5 s without a write.
+        # What these cost without a write is in docs/bench.md: seconds for a postmaster, the lease for a machine.
         "ttl": settings.ttl,
         "loop_wait": settings.loop_wait,
         "retry_timeout": settings.retry_timeout,

@@ -4,10 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyinfra.api.exceptions import PyinfraError
+
 from inventories.settings import Site
 
 NEAR = 1 << 20
 """Bytes that a replica may be behind and still take over: Patroni's own limit (maximum_lag_on_failover)."""
+
+
+class RefusedError(PyinfraError):
+    """It would make things worse; nothing was touched."""
+
+
+class StoppedError(PyinfraError):
+    """It stopped in the middle; the text says where it stands and how to go on."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,11 @@ class Cluster:
         """Who leads, when exactly one does."""
         leaders = [member for member in self.members if member.role == "leader"]
         return leaders[0] if len(leaders) == 1 else None
+
+    @property
+    def leading(self) -> str:
+        """The leader's name; empty while nobody leads."""
+        return self.leader.name if self.leader else ""
 
     @property
     def replicas(self) -> tuple[Member, ...]:

@@ -6,52 +6,29 @@ What decides is pure; what acts asks the cluster again before every step, and st
 
 import json
 import shlex
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from getpass import getuser
-from socket import gethostname
-from typing import Any
-
-from pyinfra.api.exceptions import PyinfraError
+from typing import Any, TypeVar
 
 from inventories.settings import Machine, Site
+from tasks.lock import alone
 from tasks.members import (
     Cluster,
-    Member,
-    Slot,
+    RefusedError,
+    StoppedError,
     behind,
     best,
     cluster_of,
-    healthy,
     order_of_roll,
     refusal_of_switchover,
     why_not,
 )
-from tasks.ssh import AskError, ask, command
+from tasks.ssh import AskError, ask
 from tasks.wants import verbatim
 
-__all__ = [
-    "Cluster",
-    "Member",
-    "RefusedError",
-    "Slot",
-    "StoppedError",
-    "alone",
-    "anew",
-    "healthy",
-    "in_place",
-    "look",
-    "order_of_roll",
-    "refusal_of_switchover",
-    "roll",
-    "switch_over",
-    "two_rounds",
-    "why_not",
-]
-
+Answer = TypeVar("Answer")
 Say = Callable[[str], object]
 Do = Callable[[Site, Machine], object]
 
@@ -59,16 +36,6 @@ PATIENCE = 20.0
 """Seconds for what settles by itself within a few rounds of Patroni, such as the quorum set after a restart."""
 RETURN = 300.0
 """Seconds for a member to come back; it may have to rewind or to fetch what was written meanwhile."""
-BEAT = 15
-"""Seconds between two signs of life to who holds the lock; after four without one it is free."""
-
-
-class RefusedError(PyinfraError):
-    """It would make things worse; nothing was touched."""
-
-
-class StoppedError(PyinfraError):
-    """It stopped in the middle; the text says where it stands and how to go on."""
 
 
 def on_member(site: Site, machine: Machine, verb: str, within: float = 30, **values: Any) -> Any:
@@ -80,43 +47,37 @@ def on_member(site: Site, machine: Machine, verb: str, within: float = 30, **val
 
 def look(site: Site, first: str = "") -> Cluster:
     """The cluster, as the first database machine that answers tells it; ``first`` is asked before the others."""
-    members = sorted(site.having("database"), key=lambda machine: machine.name != first)
     names = [machine.name for machine in site.having("database")]
     etcds = [machine.name for machine in site.having("etcd")]
-    silent: AskError | None = None
-    for machine in members:
-        try:
-            told = on_member(site, machine, "look", name=machine.name, members=names, etcds=etcds)
-        except AskError as problem:
-            silent = silent or problem
-            continue
-        leader = cluster_of(told).leader
-        if told["primary"] is None and leader and leader.name in names and leader.name != machine.name:
-            try:
-                told["primary"] = on_member(site, site.machine(leader.name), "primary")
-            except AskError:
-                # The table then shows what Patroni last wrote down.
-                told["primary"] = None
-        return cluster_of(told)
-    raise AskError(f"cluster of {site.name} = nobody tells about it; {silent}")
+
+    def asked(machine: Machine) -> tuple[str, Any]:
+        return machine.name, on_member(site, machine, "look", name=machine.name, members=names, etcds=etcds)
+
+    teller, told = of_anybody(site, asked, first)
+    leader = cluster_of(told).leading
+    if told["primary"] is None and leader in names and leader != teller:
+        # From a leader that is silent the table shows what Patroni last wrote down.
+        with suppress(AskError):
+            told["primary"] = on_member(site, site.machine(leader), "primary")
+    return cluster_of(told)
 
 
 def two_rounds(site: Site, seconds: float = 60) -> None:
     """Return when every Patroni that answers has looked twice more: it has then taken in what etcd holds."""
     names = [machine.name for machine in site.having("database")]
-    of_anybody(site, "rounds", seconds + 15, members=names, more=2, limit=seconds)
+    asked = {"members": names, "more": 2, "limit": seconds}
+    of_anybody(site, lambda machine: on_member(site, machine, "rounds", seconds + 15, **asked))
 
 
-def of_anybody(site: Site, verb: str, within: float = 30, **values: Any) -> Any:
-    """What the first database machine answers that does."""
-    silent: AskError | None = None
-    for machine in site.having("database"):
+def of_anybody(site: Site, question: Callable[[Machine], Answer], first: str = "") -> Answer:
+    """What the first database machine answers that does; ``first`` is asked before the others."""
+    silent = ""
+    for machine in sorted(site.having("database"), key=lambda machine: machine.name != first):
         try:
-            return on_member(site, machine, verb, within, **values)
+            return question(machine)
         except AskError as problem:
-            silent = silent or problem
-    assert silent is not None  # noqa: S101 - a site has one database machine at least
-    raise silent
+            silent = silent or str(problem)
+    raise AskError(f"cluster of {site.name} = nobody answers; {silent}")
 
 
 def until(true: Callable[[], str], seconds: float) -> str:
@@ -130,75 +91,6 @@ def until(true: Callable[[], str], seconds: float) -> str:
         if not said or time.monotonic() > end:
             return said
         time.sleep(0.3)
-
-
-@contextmanager
-def alone(site: Site, action: str) -> Iterator[None]:
-    """
-    Nobody else acts on the cluster meanwhile: a lock on every database machine that answers.
-
-    It ends with this process, or a minute after this computer fell silent.
-    """
-    who = f"{action} by {getuser()} on {gethostname()} since {time.strftime('%H:%M:%S')}"
-    # 9 is the lock's; the loop ends with the connection, or when no sign of life comes.
-    script = (
-        "exec 9>>/run/lock/rag-cluster; flock --nonblock 9 || { cat /run/lock/rag-cluster; exit 0; }; "
-        f"echo {shlex.quote(who)} > /run/lock/rag-cluster; echo held; "
-        f"while read -r -t {4 * BEAT} _; do :; done"
-    )
-    holding = {
-        machine.name: subprocess.Popen(
-            command(site.ssh, machine, script, "bash"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for machine in site.having("database")
-    }
-    ended = threading.Event()
-    try:
-        said = {name: _first_line(process) for name, process in holding.items()}
-        if busy := next((line for line in said.values() if line not in {"held", ""}), ""):
-            raise RefusedError(f"{action} = refused; another action runs: {busy}; wait for its end")
-        if not any(said.values()):
-            raise RefusedError(f"{action} = refused; no database machine of {site.name} answers; make cluster")
-        threading.Thread(target=_beat, args=([*holding.values()], ended), daemon=True).start()
-        yield
-    finally:
-        ended.set()
-        for process in holding.values():
-            _let_go(process)
-
-
-def _first_line(process: "subprocess.Popen[str]") -> str:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe, for the type checker
-    return process.stdout.readline().strip()
-
-
-def _beat(processes: list["subprocess.Popen[str]"], ended: threading.Event) -> None:
-    while not ended.wait(BEAT):
-        for process in processes:
-            try:
-                assert process.stdin is not None  # noqa: S101 - it is a pipe, for the type checker
-                process.stdin.write("\n")
-                process.stdin.flush()
-            except OSError:
-                continue
-
-
-def _let_go(process: "subprocess.Popen[str]") -> None:
-    for pipe in (process.stdin, process.stdout):
-        try:
-            if pipe:
-                pipe.close()
-        except OSError:
-            continue
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def anew(site: Site, machine: Machine) -> None:
@@ -226,19 +118,18 @@ def switch_over(site: Site, to: str | None = None, say: Say = print) -> float:
             raise RefusedError(f"switchover = refused; {why}; make cluster SITE={site.name}")
         new = to or best(cluster)
         seconds = _switch(site, cluster, new, say)
-        wait_for(site, cluster.leader.name if cluster.leader else "", say, new)
+        wait_for(site, cluster.leading, say, new)
         return seconds
 
 
 def _switch(site: Site, cluster: Cluster, to: str, say: Say) -> float:
-    leader = cluster.leader
-    assert leader is not None  # noqa: S101 - a refusal came before, for the type checker
-    say(f"{leader.name} → {to}: switching over")
+    leader = cluster.leading
+    say(f"{leader} → {to}: switching over")
     try:
         with _following(site, cluster, to):
             # What is not yet on the disk would be written while nobody accepts writes.
-            on_member(site, site.machine(leader.name), "checkpoint", 300)
-            done = on_member(site, site.machine(to), "switch", 90, leader=leader.name, to=to, limit=60)
+            on_member(site, site.machine(leader), "checkpoint", 300)
+            done = on_member(site, site.machine(to), "switch", 90, leader=leader, to=to, limit=60)
     except AskError as problem:
         raise StoppedError(f"switchover to {to} = not done; {problem}; make cluster SITE={site.name}") from None
     seconds: float = done["seconds"]
@@ -338,9 +229,8 @@ def gate(site: Site, todo: set[str], done: list[str], again: str) -> Cluster:
     found: list[Cluster] = []
 
     def trouble() -> str:
-        found[:] = [look(site, found[0].leader.name if found and found[0].leader else "")]
-        leader = found[0].leader
-        return why_not(found[0], site, frozenset(todo - {leader.name if leader else ""}) & _ill(found[0], todo))
+        found[:] = [look(site, found[0].leading if found else "")]
+        return why_not(found[0], site, frozenset(todo - {found[0].leading}) & _ill(found[0], todo))
 
     if why := until(trouble, PATIENCE):
         raise StoppedError(
@@ -354,7 +244,7 @@ def _ill(cluster: Cluster, names: set[str]) -> frozenset[str]:
 
 
 def _restart(site: Site, cluster: Cluster, name: str, done: list[str], say: Say, do: Do) -> None:
-    leads = cluster.leader is not None and cluster.leader.name == name
+    leads = cluster.leading == name
     if leads and not cluster.replicas:
         say(f"{name} is the only member: no writes and no reads until its PostgreSQL runs again")
     elif leads:

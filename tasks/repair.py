@@ -1,22 +1,12 @@
 """What a person does to one member or to the cluster by hand: pause, resume, fetch a replica anew, take one away."""
 
 from base64 import b64encode
+from typing import Any
 
 from inventories.settings import Machine, Site
-from tasks.members import refusal_of_reinit, refusal_of_removal, why_not
-from tasks.patroni import (
-    PATIENCE,
-    RefusedError,
-    Say,
-    StoppedError,
-    alone,
-    look,
-    of_anybody,
-    on_member,
-    two_rounds,
-    until,
-    wait_for,
-)
+from tasks.lock import alone
+from tasks.members import RefusedError, StoppedError, refusal_of_reinit, refusal_of_removal, why_not
+from tasks.patroni import PATIENCE, Say, look, of_anybody, on_member, two_rounds, until, wait_for
 from tasks.ssh import AskError, SilentError, ask
 
 COPY = 4 * 3600.0
@@ -46,13 +36,8 @@ def _set_pause(site: Site, value: bool | None, done: str, say: Say) -> None:
 
 
 def _configure(site: Site, values: dict[str, object]) -> None:
-    for machine in site.having("database"):
-        try:
-            on_member(site, machine, "patroni", member=machine.name, path="config", body=values, method="PATCH")
-            return
-        except AskError as problem:
-            silent = problem
-    raise silent
+    change: dict[str, Any] = {"path": "config", "body": values, "method": "PATCH"}
+    of_anybody(site, lambda machine: on_member(site, machine, "patroni", member=machine.name, **change))
 
 
 def reinit(site: Site, name: str, say: Say = print) -> None:
@@ -64,7 +49,7 @@ def reinit(site: Site, name: str, say: Say = print) -> None:
             raise RefusedError(f"reinit of {name} = refused; {why}; make cluster SITE={site.name}")
         # A Patroni that gave up, or was stopped by somebody, could not be told anything.
         ask(site, machine, "systemctl start patroni")
-        say(f"{name}: its data are thrown away and fetched from {cluster.leader.name if cluster.leader else ''}")
+        say(f"{name}: its data are thrown away and fetched from {cluster.leading}")
         began = _started(site, name)
         if problem := until(lambda: _ordered(site, machine), PATIENCE):
             raise StoppedError(f"reinit of {name} = not begun; {problem}")
@@ -95,33 +80,28 @@ def _started(site: Site, name: str) -> str:
 def remove(site: Site, name: str, say: Say = print) -> None:
     """Take a member away for good: its services, its vote in etcd, its place in Patroni and its slot."""
     machine = _machine(site, name)
-    others = [peer.name for peer in site.having("etcd") if peer.name != name]
+    services = [unit for unit, role in (("patroni", "database"), ("etcd", "etcd")) if role in machine.roles]
     with alone(site, "remove-member"):
         cluster = look(site)
         if why := refusal_of_removal(cluster, name):
             raise RefusedError(f"removal of {name} = refused; {why}; make cluster SITE={site.name}")
         try:
-            ask(
-                site,
-                machine,
-                f"systemctl disable --quiet --now patroni{' etcd' * ('etcd' in machine.roles)}",
-                seconds=180,
-            )
-            say(f"{name}: patroni and etcd are stopped and stay so")
+            ask(site, machine, f"systemctl disable --quiet --now {' '.join(services)}", seconds=180)
+            say(f"{name}: {' and '.join(services)} stopped, and disabled")
             answers = True
         except SilentError:
             answers = False
-            say(f"{name}: does not answer; keep it off, or stop patroni and etcd there before it is back")
-        known = of_anybody(site, "etcd", members=others, path="v3/cluster/member/list", body={})["members"]
+            say(f"{name}: does not answer; keep it off, or stop {' and '.join(services)} there before it is back")
+        known = _etcd(site, name, "cluster/member/list", {})["members"]
         for one in known:
             if name in {one.get("name"), one["peerURLs"][0].split("//")[1].split(":")[0]}:
-                of_anybody(site, "etcd", members=others, path="v3/cluster/member/remove", body={"ID": one["ID"]})
+                _etcd(site, name, "cluster/member/remove", {"ID": one["ID"]})
                 say(f"{name}: has no vote in etcd any more; {len(known) - 1} have")
         if answers:
             # A vote that was taken away is void; a later deploy would give it a new one.
             ask(site, machine, "rm -rf /var/lib/etcd/rag")
         key = b64encode(f"/rag/rag/members/{name}".encode()).decode()
-        of_anybody(site, "etcd", members=others, path="v3/kv/deleterange", body={"key": key})
+        _etcd(site, name, "kv/deleterange", {"key": key})
         _forget_slot(site, name, say)
         rest = frozenset({name})
         if problem := until(lambda: why_not(look(site), site, rest), 3 * PATIENCE):
@@ -129,23 +109,23 @@ def remove(site: Site, name: str, say: Say = print) -> None:
         say(f"{name}: removed; take it out of inventories/{site.name} or give it a successor, and deploy")
 
 
+def _etcd(site: Site, without: str, path: str, body: dict[str, object]) -> Any:
+    """What etcd answers by another member than the one that goes."""
+    others = [peer.name for peer in site.having("etcd") if peer.name != without]
+    asked: dict[str, Any] = {"members": others, "path": f"v3/{path}", "body": body}
+    return of_anybody(site, lambda machine: on_member(site, machine, "etcd", **asked))
+
+
 def _forget_slot(site: Site, name: str, say: Say) -> None:
     """Patroni keeps the slot of a member that went for half an hour, and the log with it, unless told otherwise."""
     slot = name.replace("-", "_")
-    config = on_member(site, site.machine(_leader(site)), "config", member=_leader(site))
+    config = of_anybody(site, lambda machine: on_member(site, machine, "config", member=machine.name))
     _configure(site, {"member_slots_ttl": 0})
     try:
         held = until(lambda: "held" if any(one.name == slot for one in look(site).slots) else "", PATIENCE)
     finally:
         _configure(site, {"member_slots_ttl": config.get("member_slots_ttl")})
     say(f"{name}: its slot {'stays until member_slots_ttl is over' if held else 'is gone'}")
-
-
-def _leader(site: Site) -> str:
-    leader = look(site).leader
-    if leader is None:
-        raise StoppedError(f"leader = (nobody); one is needed; make cluster SITE={site.name}")
-    return leader.name
 
 
 def _machine(site: Site, name: str) -> Machine:

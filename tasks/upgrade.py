@@ -4,8 +4,9 @@ import shlex
 
 from inventories.settings import Machine, Site
 from tasks.apt import INSTALL
-from tasks.members import order_of_roll, why_not
-from tasks.patroni import PATIENCE, RefusedError, Say, StoppedError, alone, anew, gate, look, roll_alone, until
+from tasks.lock import alone
+from tasks.members import RefusedError, StoppedError, order_of_roll, why_not
+from tasks.patroni import PATIENCE, Say, anew, gate, look, roll_alone, until
 from tasks.ssh import AskError, ask
 
 LOG = "/var/log/rag-packages.log"

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # Written by tasks/database.py; local edits are overwritten.
 """
-End a primary whose Patroni hangs, before another machine can take its lease: a watchdog's work, where there is none.
+End a primary whose Patroni hangs, before another machine can take its lease: a watchdog's work where none is required.
 
 Patroni is asked each second. Its process must answer, and its loop must have reached etcd since the last answer, unless
 it lives on failsafe mode: the loop renews the lease, and a loop that hangs in a process that answers is as silent as a

@@ -3,7 +3,8 @@
 """
 Count whom PostgreSQL turned away, by reason, from the journal into a file that node_exporter reads.
 
-The counts live in that file and the place in the journal beside it, so that a restart neither forgets nor counts twice.
+The counts live in that file and the place in the journal beside it, so a restart goes on where the last round ended. A
+kill in the middle of a round may lose what that round had read.
 """
 
 import re

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import SettingsError
+from tasks.cluster import site_of
 from tests.bench import failover, pgbench, report
 from tests.bench.cluster import Cluster
 from tests.bench.report import Figure
 from tests.lab import fleet
 from tests.lab.host import LabError, RefusalError, require_root_on_linux, require_tools
-from tests.lab.sites import load_site
 
 PARTS = ("failover", "pgbench")
 
@@ -41,7 +41,7 @@ def measured(part: str, fault: str, repeats: str) -> list[Figure]:
     require_root_on_linux()
     require_tools()
     try:
-        lab, site = fleet.require_lab(), load_site("lab")
+        lab, site = fleet.require_lab(), site_of("lab")
     except (LabError, PyinfraError, SettingsError) as absent:
         raise RefusalError(str(absent)) from None
     if not Cluster(lab, site).leader():

@@ -18,10 +18,10 @@ import httpx
 
 from inventories.secrets import secrets_of
 from inventories.settings import Site
+from tasks.cluster import site_of
 from tests.lab import fleet
 from tests.lab.fleet import wait_until
 from tests.lab.host import LabError
-from tests.lab.sites import load_site
 
 PACKAGE = "postgresql-doc-17"
 FROM = "ops1"
@@ -164,7 +164,7 @@ def main() -> int:
     """Exit 0 when the first question got an answer whose citation holds the quote."""
     started = time.monotonic()
     fleet.require_lab()
-    site = load_site("lab")
+    site = site_of("lab")
     pages = fetch_manual()
     with closing(client(site)) as http:
         print(f"{len(pages)} pages of the PostgreSQL manual go in through https://{site.entry}", flush=True)

@@ -10,9 +10,9 @@ from pyinfra.api.exceptions import PyinfraError
 from testinfra.host import Host
 
 from inventories.settings import Machine, Site
+from tasks.cluster import site_of
 from tests.lab import fleet as lab_fleet
 from tests.lab.host import LabError
-from tests.lab.sites import load_site
 from tests.live.fleet import Fleet, Run, deploy, ssh_config_of
 
 # A story: the fleet is deployed, every part of it is looked at, people use it, then it is hurt.
@@ -55,7 +55,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         if name == "lab":
             lab_fleet.require_lab()
-        config.stash[SITE] = load_site(name)
+        config.stash[SITE] = site_of(name)
     except FileNotFoundError:
         raise pytest.UsageError(f"site = {name}; a file inventories/{name} is needed; ls inventories") from None
     except (LabError, PyinfraError) as refused:

@@ -7,8 +7,8 @@ from contextlib import closing
 
 import pytest
 
+from tasks.cluster import site_of
 from tests.lab import demo, fleet
-from tests.lab.sites import load_site
 from tests.live.fleet import deploy
 from tests.live.test_questions import DOCUMENTS, ask, remembered
 from tests.live.waiting import until
@@ -24,7 +24,7 @@ def test_one_machine_carries_every_role_and_answers(measured: Callable[[str], No
         assert done.rc == 0, done.said
         measured(f"solo, every role on one machine: {done.seconds:.1f} s, {done.totals['success']} changes")
 
-        site = load_site("solo")
+        site = site_of("solo")
         file_name, content, question, fact = DOCUMENTS[0]
         with closing(demo.client(site)) as http, remembered(http, file_name, content) as collection:
             answer = until(lambda: (a := ask(http, collection, question))["supported"] and a, "an answer")

@@ -7,7 +7,7 @@ import pytest
 
 from inventories import secrets
 from inventories.settings import Site
-from tests.lab.sites import load_site
+from tasks.cluster import site_of
 from tests.unit import sites
 
 
@@ -29,7 +29,7 @@ def every_site(safe: Path) -> Iterator[dict[str, Site]]:
     folder = safe / "lab-state"
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        yield {"prod": load_site("prod"), "edge": sites.edge_site(), **sites.lab_sites(folder, patch)}
+        yield {"prod": site_of("prod"), "edge": sites.edge_site(), **sites.lab_sites(folder, patch)}
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pyinfra.context import ctx_host
 
 from inventories import lab_state, secrets
 from inventories.settings import Machine, Packages, Role, Site, Ssh
+from tasks.cluster import site_of
 from tests.lab import plan
-from tests.lab.sites import load_site
 
 ROOT = Path(__file__).parents[2]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleKeyOfOneOperatorReplaceItWithYourOwn operator@example.org"
@@ -49,7 +49,7 @@ def lab_sites(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Site]:
     )
     monkeypatch.setattr(lab_state, "STATE", folder / "lab.json")
     monkeypatch.setattr(lab_state, "OLLAMA", folder / "manifest.json")
-    return {"lab": load_site("lab"), "solo": load_site("solo")}
+    return {"lab": site_of("lab"), "solo": site_of("solo")}
 
 
 def edge_site() -> Site:

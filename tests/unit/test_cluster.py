@@ -9,7 +9,7 @@ import pytest
 
 from inventories.settings import Machine, SettingsError, Site
 from tasks import cluster, patroni
-from tasks.members import Cluster, Slot
+from tasks.members import Cluster, RefusedError, Slot, StoppedError
 from tasks.ssh import AskError, command
 from tests.unit.test_patroni import ONE, THREE, TWO, hurt
 
@@ -26,7 +26,8 @@ def test_the_table_tells_everything_in_one_screen(prod: Site) -> None:
     assert lines[3].split()[2:] == ["replica", "streaming", "1", "?", "-", "pending"]
     assert "backup idle, extended, keeps 99 B" in shown
     assert "etcd        db1 ok, db2 ok, db3 ok" in shown
-    assert "well        no: db3 is an unknown number of bytes behind" in shown
+    assert "size        3 database machines, 3 of etcd: any one may be lost, which costs no acknowledged write" in shown
+    assert lines[-1] == "well        no: db3 is an unknown number of bytes behind"
     assert len(lines) < 12
 
 
@@ -46,6 +47,7 @@ def test_the_json_holds_what_the_table_does(prod: Site) -> None:
         "address": str(prod.machine("db1").address),
     }
     assert told["etcd"] == {"db1": True, "db2": True, "db3": True}
+    assert told["survives"].startswith("3 database machines, 3 of etcd: any one may be lost")
 
 
 @pytest.mark.parametrize("arguments", [[], ["lab"], ["lab", "destroy"], ["lab", "reinit", "db1", "db2"]])
@@ -71,9 +73,9 @@ def test_a_site_without_a_file_is_refused(name: str, capsys: pytest.CaptureFixtu
 def test_how_it_ended_is_the_exit_code(monkeypatch: pytest.MonkeyPatch, prod: Site) -> None:
     monkeypatch.setattr(cluster, "site_of", lambda _: prod)
     ends: list[tuple[type[Exception], int]] = [
-        (patroni.RefusedError, 2),
+        (RefusedError, 2),
         (SettingsError, 2),
-        (patroni.StoppedError, 1),
+        (StoppedError, 1),
         (AskError, 1),
     ]
 
@@ -183,7 +185,7 @@ def test_a_replica_that_does_not_come_back_spares_the_rest(monkeypatch: pytest.M
     standing = Standing(monkeypatch, THREE)
     standing.breaks = "db2"
 
-    with pytest.raises(patroni.StoppedError) as stopped:
+    with pytest.raises(StoppedError) as stopped:
         standing.roll(prod, "db1", "db2", "db3")
 
     assert standing.log == ["db2"]
@@ -197,7 +199,7 @@ def test_a_replica_that_does_not_come_back_spares_the_rest(monkeypatch: pytest.M
 def test_an_unhealthy_cluster_is_not_rolled(monkeypatch: pytest.MonkeyPatch, prod: Site) -> None:
     standing = Standing(monkeypatch, hurt(THREE, "db3", state="silent"))
 
-    with pytest.raises(patroni.StoppedError, match=r"before db2: db3 is silent; done: nobody; untouched: db1, db2"):
+    with pytest.raises(StoppedError, match=r"before db2: db3 is silent; done: nobody; untouched: db1, db2"):
         standing.roll(prod, "db1", "db2")
 
     assert standing.log == []
@@ -221,9 +223,9 @@ def test_a_broken_replica_is_restarted_first_because_that_may_mend_it(
 def test_a_paused_cluster_and_a_stranger_are_refused(monkeypatch: pytest.MonkeyPatch, prod: Site) -> None:
     standing = Standing(monkeypatch, replace(THREE, paused=True))
 
-    with pytest.raises(patroni.RefusedError, match="the cluster is paused"):
+    with pytest.raises(RefusedError, match="the cluster is paused"):
         standing.roll(prod, "db1")
-    with pytest.raises(patroni.RefusedError, match="db9 is no database machine"):
+    with pytest.raises(RefusedError, match="db9 is no database machine"):
         standing.roll(prod, "db9")
 
     assert standing.log == []

@@ -20,6 +20,7 @@ SHARED = {
     "tasks.archives",
     "tasks.dcs",
     "tasks.facts",
+    "tasks.lock",
     "tasks.login",
     "tasks.members",
     "tasks.operations",

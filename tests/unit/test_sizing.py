@@ -2,8 +2,8 @@
 
 import pytest
 
-from inventories.settings import Database, Site, promise
-from inventories.sizing import Sizing, share_of
+from inventories.settings import Database, Site
+from inventories.sizing import Sizing, promise, share_of
 from tests.unit.test_settings import box, changed, without
 
 
