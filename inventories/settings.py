@@ -139,7 +139,7 @@ class Database(Frozen):
 
     watchdog: Literal["off", "automatic", "required"] = Field(
         default="automatic",
-        description="required: Patroni leads only where a watchdog can end a hanging machine; otherwise a guard ends it, too",
+        description="required: Patroni leads only where a watchdog can end a hanging machine; otherwise a guard does",
     )
 
     @model_validator(mode="after")

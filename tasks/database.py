@@ -103,17 +103,23 @@ def database(site: Site, machine: Machine) -> None:
 
 
 def _beside_it(site: Site, machine: Machine, own: Certificate, url: str) -> None:
-    # Nobody takes the lease of an only member, so a guard could do harm alone.
-    wanted = slice(0 if len(site.having("database")) > 1 else 1, None)
-    programs = [
-        File(f"{PROGRAMS}/guard", verbatim("database/guard.py"), "755"),
-        File(f"{PROGRAMS}/refusals", verbatim("database/refusals.py"), "755"),
-    ][wanted]
-    units = [
-        File(
-            "/etc/systemd/system/rag-guard.service",
+    several = len(site.having("database")) > 1
+    programs = {
+        "refusals": True,
+        # Nobody takes the lease of an only member, so a guard could do harm alone.
+        "guard": several,
+        "etcd-lead": several and "etcd" in machine.roles and len(site.having("etcd")) > 1,
+    }
+    wanted = [name for name, is_wanted in programs.items() if is_wanted]
+    scripts = {
+        name: File(f"{PROGRAMS}/{name}", verbatim(f"database/{name.replace('-', '_')}.py"), "755") for name in wanted
+    }
+    units = {
+        name: File(
+            f"/etc/systemd/system/rag-{name}.service",
             rendered(
-                "database/rag-guard.service.j2",
+                f"database/rag-{name}.service.j2",
+                machine=machine,
                 url=url,
                 authority=AUTHORITY,
                 patroni=own,
@@ -121,17 +127,14 @@ def _beside_it(site: Site, machine: Machine, own: Certificate, url: str) -> None
                 silence=site.database.guard_seconds,
                 watchdog=site.database.watchdog,
             ),
-        ),
-        File("/etc/systemd/system/rag-refusals.service", rendered("database/rag-refusals.service.j2")),
-    ][wanted]
+        )
+        for name in wanted
+    }
     ensure(
-        name="Guard the primary, and count whom it refuses",
+        name="Guard the primary, count whom it refuses, lead etcd elsewhere",
         directories=[Directory(PROGRAMS)],
-        files=[*programs, *units],
-        units=[
-            Unit(unit.path.rpartition("/")[2], reads=(program.path, unit.path))
-            for program, unit in zip(programs, units, strict=True)
-        ],
+        files=[*scripts.values(), *units.values()],
+        units=[Unit(f"rag-{name}.service", reads=(scripts[name].path, units[name].path)) for name in wanted],
     )
 
 

@@ -14,11 +14,15 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, Inva
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.settings import Database, credential
+from app.store.servers import servers_of
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
 Target = Literal["prefer-standby", "read-write"]
 Role = Literal["user", "owner", "reader"]
+
+# What libpq calls the kinds of server (target_session_attrs), the preferred one first.
+KINDS: dict[Target, tuple[str, ...]] = {"prefer-standby": ("standby", "any"), "read-write": ("read-write",)}
 
 # What a server says that ends, begins, or is no primary (any more): another try finds another server.
 GONE = frozenset({"57P01", "57P02", "57P03", "25006"})
@@ -29,7 +33,7 @@ MET_ANOTHER = frozenset({"40001", "40P01"})
 UNREPLICATED = "might not have been replicated"
 
 PAUSE_SECONDS = 0.2
-# A read that failed is begun again for so long; with two servers down libpq needs most of it to find the third.
+# A read that failed is begun again for so long; with two servers without power it takes most of it to find the third.
 READ_SECONDS = 5.0
 # A server that has not answered by then may be frozen; the second try gets the whole length of a statement.
 FIRST_READ_SECONDS = 3.0
@@ -46,15 +50,16 @@ def engine(
     role: Role = "user",
     at_least: int = 1,
 ) -> Engine:
-    """A pool of connections to the kind of server named; libpq tries the hosts until one fits."""
+    """A pool of connections to the kind of server named, on whichever host there is one."""
+    servers, login = servers_of(settings.hosts, settings.port), _libpq(settings, statement_seconds, role)
     made = create_engine(
         URL.create("postgresql+psycopg2"),
-        connect_args=_libpq(settings, target, statement_seconds, role),
+        creator=lambda: servers.connect(KINDS[target], login),
         pool_size=max(settings.pool_size, at_least),
         max_overflow=0,
         pool_timeout=5,
         # The last one used is the next: after a server is gone one new connection serves all that come one by one,
-        # where a turn for each would make each wait for libpq to find its way.
+        # where a turn for each would make each find its way anew.
         pool_use_lifo=True,
         # After a failover connections drift back to where they belong.
         pool_recycle=300,
@@ -101,7 +106,7 @@ def passing(error: Exception) -> bool:
         return False
     state = getattr(error.orig, "pgcode", None)
     if state is None:
-        # Without a code nobody answered: libpq itself found no server, or lost the one it had.
+        # Without a code nobody answered: no server was found, or the one that was is lost.
         return error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
     return error.connection_invalidated or state in GONE | MET_ANOTHER or state.startswith("08")
 
@@ -191,16 +196,12 @@ def _option(pool: Engine, name: str) -> float:
     return float(pool.get_execution_options().get(name, 30.0))
 
 
-def _libpq(settings: Database, target: Target, statement_seconds: float | None, role: Role) -> dict[str, Any]:
+def _libpq(settings: Database, statement_seconds: float | None, role: Role) -> dict[str, Any]:
     user, password = settings.login(role)
     arguments: dict[str, Any] = {
-        "host": ",".join(settings.hosts),
-        "port": settings.port,
         "dbname": settings.name,
         "user": user,
         "password": credential(password),
-        "target_session_attrs": target,
-        "load_balance_hosts": "random",
         "connect_timeout": settings.connect_timeout_seconds,
         # A host that lost power sends no goodbye: these bound how long its silence is believed, while something
         # is under way to it (the first) and while its answer is awaited (the others).

@@ -12,7 +12,7 @@ STARTER = 'import sys, json; exec(compile(json.loads(sys.stdin.readline()), "ben
 # "now" is CLOCK_MONOTONIC: the machines of a lab share their kernel's, so their times compare.
 COMMON = """
 import json, os, sys, threading, time, uuid
-sys.path[:0] = ["/opt/rag/current/lib"] if os.path.isdir("/opt/rag/current/lib") else []
+sys.path[:0] = [place for place in ("/opt/rag/current", "/opt/rag/current/lib") if os.path.isdir(place)]
 import psycopg2
 
 values = json.loads(sys.stdin.readline())
@@ -22,17 +22,18 @@ def tell(**said):
     with told:
         print(json.dumps(said), flush=True)
 
-def connect(**how):
+def login():
     links = {
         "user": "rag", "dbname": "rag", "password": values["password"], "connect_timeout": 2,
         "tcp_user_timeout": 3000, "keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3,
         "application_name": "rag-bench",
     }
-    if "/" not in how["host"]:
+    if os.path.exists("/etc/rag/pki/app.crt"):
         links |= {"sslmode": "verify-full", "sslrootcert": "/etc/rag/pki/ca.crt"}
-        if os.path.exists("/etc/rag/pki/app.crt"):
-            links |= {"sslcert": "/etc/rag/pki/app.crt", "sslkey": "/etc/rag/pki/app.key"}
-    link = psycopg2.connect(**links | how)
+        links |= {"sslcert": "/etc/rag/pki/app.crt", "sslkey": "/etc/rag/pki/app.key"}
+    return links
+
+def of_itself(link):
     link.autocommit = True
     return link
 
@@ -57,13 +58,18 @@ def write(link, name, kind, began):
     tell(kind=kind, id=name, started=began, ended=now(), member=values["names"].get(address, values["here"]),
          timeline=int(timeline, 16))
 
+# Writers and readers find their server as the application does, with its own code.
+def anywhere(*kinds):
+    from app.store.servers import servers_of
+    return of_itself(servers_of(tuple(values["hosts"].split(",")), 5432).connect(kinds, login()))
+
 def writer():
     link = None
     while not over.is_set():
         name = str(uuid.uuid4())
         while not over.is_set():
             try:
-                link = link or connect(host=values["hosts"], target_session_attrs="read-write")
+                link = link or anywhere("read-write")
                 write(link, name, "write", now())
                 break
             except psycopg2.Error as error:
@@ -80,8 +86,7 @@ def reader():
     link = None
     while not over.is_set():
         try:
-            link = link or connect(host=values["hosts"], target_session_attrs="prefer-standby",
-                                   load_balance_hosts="random")
+            link = link or anywhere("standby", "any")
             link.cursor().execute("select count(*) from (select from bench.ledger limit 1) one")
             tell(kind="read", at=now())
         except psycopg2.Error:
@@ -92,7 +97,7 @@ def prober(host):
     link = None
     while not over.is_set():
         try:
-            link = link or connect(host=host)
+            link = link or of_itself(psycopg2.connect(host=host, **login()))
             cursor = link.cursor()
             cursor.execute("select pg_is_in_recovery()")
             if not cursor.fetchone()[0]:

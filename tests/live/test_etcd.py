@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from inventories.settings import Machine, Site
+from tests.live.test_database import leader
 from tests.live.waiting import until
 
 Run = Callable[[Machine | str, str], str]
@@ -44,3 +45,23 @@ def test_a_killed_member_comes_back(site: Site, run: Run) -> None:
 
     until(lambda: run(member, ASK.format(member.name, "etcd", "endpoint health 2>&1")), "etcd's health")
     assert run(member, "systemctl show -P MainPID etcd") != before
+
+
+@pytest.mark.lab
+def test_the_machine_that_leads_postgresql_hands_etcds_lead_to_another_one(site: Site, run: Run) -> None:
+    first = leader(site, run)
+    members = {
+        line.split(", ")[2]: line.split(", ")[0]
+        for line in run(first, ASK.format(first, "etcd", "member list")).splitlines()
+    }
+
+    def leads() -> str:
+        told = run(first, ASK.format(first, "etcd", "endpoint status --write-out fields"))
+        number = int(next(line.split(" : ")[1] for line in told.splitlines() if line.startswith('"Leader"')))
+        return next(name for name, key in members.items() if int(key, 16) == number)
+
+    until(lambda: leads() != first, "another leader of etcd")
+    run(first, ASK.format(leads(), "etcd", f"move-leader {members[first]}"))
+
+    until(lambda: leads() != first, "another leader of etcd", 20)
+    assert leader(site, run) == first

@@ -177,3 +177,30 @@ def test_counts_go_on_where_they_stood() -> None:
     text = refusals.written({"password": 3, "tls": 1})
 
     assert refusals.counted(text) == {"password": 3, "certificate": 0, "tls": 1, "address": 0}
+
+
+def told(index: int, **more: object) -> dict[str, Any]:
+    """What a member of etcd tells of itself."""
+    return {"header": {"member_id": "1"}, "leader": "1", "raftIndex": str(index), **more}
+
+
+@pytest.mark.parametrize(
+    ("others", "to"),
+    [
+        ({"2": told(990), "3": told(995)}, "3"),
+        ({"2": told(990), "3": None}, "2"),
+        ({"2": told(990), "3": told(999, isLearner=True)}, "2"),
+        ({"2": told(990), "3": told(999, errors=["NOSPACE"])}, "2"),
+        ({"2": told(100), "3": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_etcd_is_led_by_who_answers_votes_and_has_nearly_everything(others: dict[str, Any], to: str) -> None:
+    assert program("etcd_lead").successor(told(1000), others) == to
+
+
+def test_etcds_lead_is_handed_over_where_there_is_somebody_to_take_it(prod: Site, edge: Site) -> None:
+    unit = "/etc/systemd/system/rag-etcd-lead.service"
+
+    assert unit in plan(prod, prod.machine("db1")).files
+    assert unit not in plan(edge, edge.machines[0]).files
