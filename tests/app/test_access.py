@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
+from app.store import users
 from tests.app.site import PASSWORD, Person, Site
 
 
@@ -158,3 +159,7 @@ def test_a_body_that_grows_beyond_the_limit_without_saying_so_is_cut_off(admin: 
 
     assert answer.status_code == 413
     assert answer.json()["error"].startswith("body = more than")
+
+
+def test_the_hash_that_stands_for_nobody_costs_what_everybodys_does() -> None:
+    assert users._NOBODY.split("$")[1:4] == users.hashed("any").split("$")[1:4]
