@@ -75,6 +75,7 @@ def database(site: Site, machine: Machine) -> None:
             "grep -q '\"pause\": *true' && echo 'cluster = paused, nothing starts by itself; a resumed one is needed; "
             f"make resume SITE={site.name}' >&2; false; }}",
             seconds=180,
+            busy=_copying(site, own, url),
         ),
     )
     _beside_it(site, machine, own, url)
@@ -99,6 +100,16 @@ def database(site: Site, machine: Machine) -> None:
         name="Restart members in turn, the primary after a switchover",
         needed=first_of_this_run(machine, site.having("database")),
         site=site,
+    )
+
+
+def _copying(site: Site, own: Certificate, url: str) -> str:
+    """What a member does that takes as long as it has data: fetch them, or replay what it missed."""
+    doing = 's/.*"state": *"\\(creating replica\\|starting\\)".*/\\1/p'
+    data = f"/var/lib/postgresql/{site.database.version}/rag"
+    return (
+        f"doing=$({curl(own, f'{url}/patroni', errors=True)} | sed -n '{doing}'); "
+        f'test -n "$doing" && echo "$doing: $(du -sm {data} | cut -f 1) MB are here"'
     )
 
 

@@ -21,10 +21,10 @@ def holds(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     )
 
 
-def curl(certificate: Certificate, url: str) -> str:
-    """A question to Patroni, with the machine's own certificate."""
+def curl(certificate: Certificate, url: str, errors: bool = False) -> str:
+    """A question to Patroni, with the machine's own certificate; ``errors``: a status above 399 is an answer too."""
     return (
-        f"curl --fail --silent --show-error --max-time 10 --cacert {AUTHORITY} "
+        f"curl {'' if errors else '--fail '}--silent --show-error --max-time 10 --cacert {AUTHORITY} "
         f"--cert {certificate.certificate} --key {certificate.key} {url}"
     )
 

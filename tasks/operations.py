@@ -80,7 +80,9 @@ def ensure(
     if any("systemd" in file.path for file in stale) or any("reload" in words for words in found.units.values()):
         yield StringCommand("systemctl daemon-reload")
     yield from starts
-    if check:
+    if check and check.busy:
+        yield call(_patiently, check, wants.units)
+    elif check:
         yield StringCommand(waiting(check, wants.units))
 
 
@@ -169,6 +171,17 @@ def waiting(check: Check, units: tuple[Unit, ...] = ()) -> str:
         f"echo {shlex.quote(f'no answer in {check.seconds} s: {check.command}; read: journalctl {read} -n 50')} >&2; "
         f"journalctl --no-pager {read} -n 15 >&2; exit 1; fi; sleep 0.3; done"
     )
+
+
+def _patiently(check: Check, units: tuple[Unit, ...]) -> None:
+    while True:
+        well, said = host.run_shell_command(StringCommand(waiting(check, units)), _sudo=True)
+        if well:
+            return
+        busy, doing = host.run_shell_command(StringCommand(check.busy), _sudo=True)
+        if not busy:
+            raise OperationError(f"{host.name}: {' '.join(said.stderr_lines[-3:])}")
+        host.log_styled(" ".join(doing.stdout_lines), fg="yellow", log_func=logger.info)
 
 
 _turns: dict[str, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(1))

@@ -67,6 +67,8 @@ class Check:
 
     command: str
     seconds: int = 60
+    busy: str = ""
+    """A shell command that exits 0 while it does what no limit fits, and says what: then it is waited for on."""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def engine(
     *,
     role: Role = "user",
     at_least: int = 1,
+    work_seconds: float = LONGEST_WORK_SECONDS,
 ) -> Engine:
     """A pool of connections to the kind of server named, on whichever host there is one."""
     servers, login = servers_of(settings.hosts, settings.port), _libpq(settings, statement_seconds, role)
@@ -64,7 +65,7 @@ def engine(
         # After a failover connections drift back to where they belong.
         pool_recycle=300,
         execution_options={
-            "patience": statement_seconds + PING_SECONDS if statement_seconds else LONGEST_WORK_SECONDS,
+            "patience": statement_seconds + PING_SECONDS if statement_seconds else work_seconds,
             "write_seconds": settings.write_seconds,
         },
     )
@@ -217,6 +218,8 @@ def _libpq(settings: Database, statement_seconds: float | None, role: Role) -> d
         arguments |= {"sslmode": "disable"}
     if settings.ssl_cert:
         arguments |= {"sslcert": settings.ssl_cert, "sslkey": settings.ssl_key}
+    # Who hung up, since it was too slow or died, shall not keep the server at work.
+    arguments["options"] = "-c client_connection_check_interval=1000"
     if statement_seconds:
-        arguments["options"] = f"-c statement_timeout={int(statement_seconds * 1000)}"
+        arguments["options"] += f" -c statement_timeout={int(statement_seconds * 1000)}"
     return arguments

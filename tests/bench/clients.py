@@ -4,10 +4,11 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import count
 from typing import Any
 
 import httpx
@@ -146,15 +147,24 @@ def ledger(cluster: Cluster, password: str, told: Told) -> Iterator[None]:
 
 
 @contextmanager
-def in_the_background(work: Any, stop: threading.Event) -> Iterator[None]:
-    """Run ``work`` beside the block and end it after."""
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(40)
+def calling(site: Site, work: Callable[[httpx.Client, threading.Event], None]) -> Iterator[None]:
+    """Call ``work`` with a client of the API, beside the block again and again."""
+    stop = threading.Event()
+    with closing(demo.client(site)) as http:
+        http.timeout = httpx.Timeout(30, connect=2)
+
+        def loop() -> None:
+            while not stop.is_set():
+                work(http, stop)
+                stop.wait(0.4)
+
+        thread = threading.Thread(target=loop, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(40)
 
 
 def ask(http: httpx.Client, collection: str) -> str:
@@ -163,47 +173,26 @@ def ask(http: httpx.Client, collection: str) -> str:
     return str(http.post("/api/questions", json=wanted).raise_for_status().json()["answer"])
 
 
-@contextmanager
-def asking(site: Site, collection: str, told: Told) -> Iterator[None]:
+def asking(site: Site, collection: str, told: Told) -> AbstractContextManager[None]:
     """A colleague who asks all the time."""
-    stop = threading.Event()
-    with closing(demo.client(site)) as http:
-        http.timeout = httpx.Timeout(30, connect=2)
 
-        def loop() -> None:
-            while not stop.is_set():
-                began = time.monotonic()
-                try:
-                    answer = ask(http, collection)
-                    if FACT not in answer:
-                        raise ValueError(f"answered {answer[:100]!r}")
-                    told.answered.append(time.monotonic())
-                except (httpx.HTTPError, ValueError) as error:
-                    told.failed_questions.append(
-                        f"{type(error).__name__} {error} after {time.monotonic() - began:.1f} s"
-                    )
-                stop.wait(0.4)
+    def work(http: httpx.Client, _: threading.Event) -> None:
+        began = time.monotonic()
+        try:
+            answer = ask(http, collection)
+            if FACT not in answer:
+                raise ValueError(f"answered {answer[:100]!r}")
+            told.answered.append(time.monotonic())
+        except (httpx.HTTPError, ValueError) as error:
+            told.failed_questions.append(f"{type(error).__name__} {error} after {time.monotonic() - began:.1f} s")
 
-        with in_the_background(loop, stop):
-            yield
+    return calling(site, work)
 
 
-@contextmanager
-def making_collections(site: Site, prefix: str, told: Told) -> Iterator[None]:
+def making_collections(site: Site, prefix: str, told: Told) -> AbstractContextManager[None]:
     """A client that makes collections of its own names; what fails is sent again until it is answered."""
-    stop = threading.Event()
-    with closing(demo.client(site)) as http:
-        http.timeout = httpx.Timeout(30, connect=2)
-
-        def loop() -> None:
-            number = 0
-            while not stop.is_set():
-                number += 1
-                make(http, f"{prefix}-{number}", told, stop)
-                stop.wait(0.4)
-
-        with in_the_background(loop, stop):
-            yield
+    numbers = count(1)
+    return calling(site, lambda http, stop: make(http, f"{prefix}-{next(numbers)}", told, stop))
 
 
 def make(http: httpx.Client, name: str, told: Told, stop: threading.Event) -> None:

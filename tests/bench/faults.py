@@ -197,27 +197,33 @@ def wal(scene: Scene) -> str:
     return f"{scene.cluster.data}/pg_wal"
 
 
+def disk(scene: Scene) -> str:
+    """Where a small disk is mounted, beside the data: what fills it is none of PostgreSQL's files."""
+    return f"{scene.cluster.data}.small"
+
+
 def small_disk(scene: Scene) -> str:
     """The member whose pg_wal lies on a small disk of its own; empty when none does."""
     for name in scene.cluster.members:
-        if scene.cluster.says(name, f"mountpoint --quiet {wal(scene)} && echo there"):
+        if scene.cluster.says(name, f"test -L {wal(scene)} && mountpoint --quiet {disk(scene)} && echo there"):
             return name
     return ""
 
 
 def lead_on_a_small_disk(scene: Scene) -> None:
     """Give one replica's pg_wal a small disk, and let that member lead."""
-    name = small_disk(scene) or scene.others[0]
-    if not small_disk(scene):
-        place, cluster = wal(scene), scene.cluster
+    name = small_disk(scene)
+    if not name:
+        name, place, small, cluster = scene.others[0], wal(scene), disk(scene), scene.cluster
+        without_disks(scene)
         used = int(cluster.shell(name, f"du --summarize --block-size=M {place}").split("M")[0])
         size = max(SMALL_DISK_MB, used + 128)
         cluster.shell(
             name,
-            f"set -e; systemctl stop patroni.service; mv {place} {place}.plain; "
-            f"install -d -m 700 -o postgres -g postgres {place}; "
-            f"mount -t tmpfs -o size={size}m,mode=700,uid=$(id -u postgres),gid=$(id -g postgres) rag-bench {place}; "
-            f"cp -a {place}.plain/. {place}/; rm -rf {place}.plain; systemctl start patroni.service",
+            f"set -e; systemctl stop patroni.service; install -d -m 700 -o postgres -g postgres {small}; "
+            f"mount -t tmpfs -o size={size}m,mode=700,uid=$(id -u postgres),gid=$(id -g postgres) rag-bench {small}; "
+            f"cp -a {place} {small}/pg_wal; rm -rf {place}; ln -s {small}/pg_wal {place}; "
+            f"chown -h postgres:postgres {place}; systemctl start patroni.service",
             120,
         )
         cluster.wait_until_whole(120)
@@ -227,10 +233,17 @@ def lead_on_a_small_disk(scene: Scene) -> None:
     scene.leader = name
 
 
+def without_disks(scene: Scene) -> None:
+    """A member that fetched its data anew has its pg_wal among them again, and the disk lies there for nothing."""
+    for name in scene.cluster.members:
+        small = disk(scene)
+        scene.cluster.says(name, f"test -L {wal(scene)} || {{ umount {small}; rmdir {small}; }}")
+
+
 def fill_wal(scene: Scene) -> None:
     """Fill the disk, then use up the segments that PostgreSQL had in store, until it cannot go on."""
-    cluster, place = scene.cluster, wal(scene)
-    cluster.shell(scene.leader, f"dd if=/dev/zero of={place}/{FILLER} bs=1M 2>/dev/null || true")
+    cluster = scene.cluster
+    cluster.shell(scene.leader, f"dd if=/dev/zero of={disk(scene)}/{FILLER} bs=1M 2>/dev/null || true")
     more = "select pg_logical_emit_message(false, 'rag-bench', 'a segment ends'); select pg_switch_wal()"
     for _ in range(60):
         try:
@@ -241,28 +254,27 @@ def fill_wal(scene: Scene) -> None:
 
 
 def empty_wal(scene: Scene) -> None:
-    name = small_disk(scene)
-    if name:
-        scene.cluster.says(name, f"rm -f {wal(scene)}/{FILLER}")
+    for name in scene.cluster.members:
+        scene.cluster.says(name, f"rm -f {disk(scene)}/{FILLER}")
 
 
 def plain_wal(scene: Scene) -> None:
     """pg_wal back on the machine's disk, as it was."""
-    name = small_disk(scene)
-    if not name:
-        return
-    cluster, place = scene.cluster, wal(scene)
+    cluster, place, small = scene.cluster, wal(scene), disk(scene)
     empty_wal(scene)
     cluster.wait_until_whole(120)
-    if cluster.leader() == name:
+    name = small_disk(scene)
+    if name and cluster.leader() == name:
         cluster.switchover()
         cluster.wait_until_whole(60)
-    cluster.shell(
-        name,
-        f"set -e; systemctl stop patroni.service; rm -rf {place}.plain; cp -a {place} {place}.plain; umount {place}; "
-        f"rmdir {place}; mv {place}.plain {place}; systemctl start patroni.service",
-        120,
-    )
+    if name:
+        cluster.shell(
+            name,
+            f"set -e; systemctl stop patroni.service; cp -a {small}/pg_wal {place}.plain; rm {place}; "
+            f"mv {place}.plain {place}; systemctl start patroni.service",
+            120,
+        )
+    without_disks(scene)
     cluster.wait_until_whole(120)
 
 

@@ -77,7 +77,9 @@ class Here:
 
     def run_shell_command(self, command: StringCommand, **_: object) -> tuple[bool, SimpleNamespace]:
         done = self.shell(command.get_raw_value())
-        return done.returncode == 0, SimpleNamespace(stderr_lines=done.stderr.splitlines())
+        return done.returncode == 0, SimpleNamespace(
+            stdout_lines=done.stdout.splitlines(), stderr_lines=done.stderr.splitlines()
+        )
 
     def log_styled(self, text: str, **_: object) -> None:
         self.said.append(text)

@@ -293,6 +293,20 @@ def test_waiting_ends_with_what_did_not_answer_and_where_to_read_on(here: Here) 
     ]
 
 
+def test_what_takes_as_long_as_there_are_data_is_waited_for_and_told(here: Here, tmp_path: Path) -> None:
+    copying, up = tmp_path / "copying", tmp_path / "up"
+    copying.touch()
+    # Who asks the second time is the last one to find it busy.
+    last = f"test -e {up}.soon && mv {copying} {up}; touch {up}.soon"
+    busy = f"test -e {copying} && echo creating replica: 3 MB are here && {{ {last}; }}"
+
+    here.deploy(ensure, units=[Unit("a.service")], check=Check(f"test -e {up}", seconds=1, busy=busy))
+
+    assert here.said == ["creating replica: 3 MB are here"] * 2
+    with pytest.raises(AssertionError, match="no answer in 1 s"):
+        here.deploy(ensure, check=Check("false", seconds=1, busy="false"))
+
+
 def test_every_barrier_changes_nothing(here: Here) -> None:
     with ctx_host.use(here):
         assert [*operations.barrier._inner()] == []
