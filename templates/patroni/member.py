@@ -217,10 +217,6 @@ def config(member: str) -> Any:
     return json.loads(patroni(member, "config"))
 
 
-def started(member: str) -> str:
-    return str(json.loads(patroni(member, "patroni", seconds=3)).get("postmaster_start_time") or "")
-
-
 def checkpoint() -> None:
     connected().cursor().execute("checkpoint")
 
@@ -234,7 +230,6 @@ VERBS = {
     "checkpoint": checkpoint,
     "config": config,
     "patroni": patroni,
-    "started": started,
     "etcd": first_etcd,
 }
 if __name__ == "__main__":
