@@ -7,7 +7,7 @@ from inventories.settings import Machine, Site
 from tasks.lock import alone
 from tasks.members import RefusedError, StoppedError, refusal_of_reinit, refusal_of_removal, why_not
 from tasks.patroni import PATIENCE, Say, look, of_anybody, on_member, two_rounds, until, wait_for
-from tasks.ssh import SilentError, ask
+from tasks.ssh import AskError, SilentError, ask
 
 COPY = 4 * 3600.0
 """Seconds for a replica to fetch everything from the primary."""
@@ -50,7 +50,14 @@ def reinit(site: Site, name: str, say: Say = print) -> None:
         say(f"{name}: its data are thrown away and fetched from {cluster.leading}")
         # Not by Patroni's own order: while it tries to start the broken data, that try goes on beside the copying,
         # and may end in a crash recovery of the fresh copy: a replica with a log of its own.
-        ask(site, machine, f"set -e; systemctl stop patroni; {_emptied(site)}; systemctl start patroni", seconds=1800)
+        again = f"make reinit SITE={site.name} MEMBER={name}"
+        anew = f"set -e; systemctl stop patroni; {_emptied(site)}; systemctl start patroni"
+        try:
+            ask(site, machine, anew, seconds=1800, what="take the data away")
+        except AskError as problem:
+            raise StoppedError(
+                f"reinit of {name} = stopped; {problem}; its PostgreSQL may be down; mend that, then {again}"
+            ) from None
         wait_for(site, name, say, seconds=COPY)
 
 

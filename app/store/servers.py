@@ -16,6 +16,7 @@ import psycopg2
 
 # Who refuses does it at once; what takes longer to fail is a machine without power or a server that hangs.
 SLOW_SECONDS = 1.0
+# Between two tries at a silent server: nothing tells when a machine has power again, so somebody has to ask.
 PAUSE_SECONDS = 0.5
 
 
@@ -24,7 +25,7 @@ class Servers:
 
     def __init__(self, hosts: Sequence[str], port: int) -> None:
         self._hosts, self._port = tuple(hosts), port
-        self._believed: dict[str, float] = {}
+        self._silent_until: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def connect(self, kinds: Sequence[str], login: dict[str, Any]) -> Any:
@@ -48,24 +49,24 @@ class Servers:
     def _speaking(self) -> list[str]:
         with self._lock:
             now = time.monotonic()
-            hosts = [host for host in self._hosts if self._believed.get(host, now) <= now]
+            hosts = [host for host in self._hosts if self._silent_until.get(host, now) <= now]
         random.shuffle(hosts)
         return hosts
 
     def _fell_silent(self, host: str, login: dict[str, Any]) -> None:
         with self._lock:
-            watched = self._believed.get(host, 0) > time.monotonic()
-            self._believe(host, login)
+            watched = self._silent_until.get(host, 0) > time.monotonic()
+            self._keep_silent(host, login)
         if not watched:
             threading.Thread(target=self._watch, args=(host, login), daemon=True).start()
 
     def _watch(self, host: str, login: dict[str, Any]) -> None:
         while self._is_silent(host, login):
             with self._lock:
-                self._believe(host, login)
+                self._keep_silent(host, login)
             time.sleep(PAUSE_SECONDS)
         with self._lock:
-            self._believed.pop(host, None)
+            self._silent_until.pop(host, None)
 
     def _is_silent(self, host: str, login: dict[str, Any]) -> bool:
         began = time.monotonic()
@@ -75,9 +76,9 @@ class Servers:
             return time.monotonic() - began > SLOW_SECONDS
         return False
 
-    def _believe(self, host: str, login: dict[str, Any]) -> None:
+    def _keep_silent(self, host: str, login: dict[str, Any]) -> None:
         # Until the watcher has looked again; a process that was forked meanwhile has no watcher, and tries itself.
-        self._believed[host] = time.monotonic() + 2 * (login["connect_timeout"] + PAUSE_SECONDS)
+        self._silent_until[host] = time.monotonic() + 2 * (login["connect_timeout"] + PAUSE_SECONDS)
 
 
 @cache

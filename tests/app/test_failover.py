@@ -15,13 +15,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.api.problems import Problem, translated
 from app.api.writers import MOST_WAITING, Writers
 from app.settings import Database
-from app.store.database import engine, reading, writing
+from app.store.database import engine, reading
 from tests.app import formats
 from tests.app.conftest import make_database
 from tests.app.servers import PostgreSQL, Process, free_port, ours, postgresql, replica_of, wait_for
@@ -328,75 +328,3 @@ def test_a_frozen_primary_costs_a_writer_seconds_once_another_is_there(pair: Pai
 
     assert took < 10
     assert pair.rows(f"select cast(id as text) from documents where id = '{document['id']}'") == [(document["id"],)]
-
-
-@pytest.fixture
-def pool(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    """Connections of a part that the test runs by itself."""
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(site.folder))
-    made = engine(Database(hosts=("127.0.0.1",), port=site.postgresql.port), "read-write", 20)
-    yield made
-    made.dispose()
-
-
-def opened(pool: Engine, number: int, statement: str) -> None:
-    """So many connections wait in the pool, and in each the statement was executed."""
-    with ExitStack() as stack:
-        for connection in [stack.enter_context(pool.connect()) for _ in range(number)]:
-            connection.execute(text(statement))
-            connection.commit()
-
-
-def test_connections_that_take_no_writes_any_more_are_thrown_away_together(pool: Engine) -> None:
-    # Such a session looks like one whose server lost its place as the primary.
-    opened(pool, 3, "set default_transaction_read_only = on")
-    tries = []
-
-    def work(connection: Connection) -> None:
-        tries.append(connection)
-        connection.execute(text("delete from jobs where false"))
-
-    writing(pool, work, 5)
-
-    assert len(tries) == 2
-
-
-def test_several_dead_connections_cost_a_request_no_more_than_one(site: Site, pool: Engine) -> None:
-    opened(pool, 4, "select 1")
-    with site.postgresql.frozen("postgres: rag rag 127"):
-        began = time.monotonic()
-        assert reading(pool, lambda connection: connection.execute(text("select 1")).scalar_one()) == 1
-        took = time.monotonic() - began
-
-    # A ping that nobody answers takes two seconds.
-    assert 1.5 < took < 3.5
-
-
-def test_a_session_that_freezes_in_the_middle_of_a_read_costs_seconds(site: Site, pool: Engine) -> None:
-    opened(pool, 1, "select 1")
-    tries = []
-
-    def work(connection: Connection) -> int:
-        tries.append(time.monotonic())
-        if len(tries) == 1:
-            frozen.enter_context(site.postgresql.frozen("postgres: rag rag 127"))
-        return int(connection.execute(text("select 1")).scalar_one())
-
-    with ExitStack() as frozen:
-        assert reading(pool, work) == 1
-
-    assert tries[1] - tries[0] < 8
-
-
-@pytest.mark.parametrize("statement", ["selct 1", "select 1/0", "insert into users (name) values ('x')"])
-def test_what_no_other_try_can_mend_is_not_repeated(pool: Engine, statement: str) -> None:
-    tries = []
-
-    def work(connection: Connection) -> None:
-        tries.append(1)
-        connection.execute(text(statement))
-
-    with pytest.raises(DBAPIError):
-        writing(pool, work)
-
-    assert tries == [1]

@@ -56,8 +56,6 @@ def pytest_configure(config: pytest.Config) -> None:
         if name == "lab":
             lab_fleet.require_lab()
         config.stash[SITE] = site_of(name)
-    except FileNotFoundError:
-        raise pytest.UsageError(f"site = {name}; a file inventories/{name} is needed; ls inventories") from None
     except (LabError, PyinfraError) as refused:
         raise pytest.UsageError(str(refused)) from None
 
