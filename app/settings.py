@@ -45,7 +45,7 @@ class Database(Table):
     connect_timeout_seconds: int = Field(default=2, ge=2, le=30, description="Wait for one host before the next.")
     statement_seconds: Seconds = Field(default=20, description="Longest statement of the API.")
     write_seconds: Seconds = Field(
-        default=30, description="How long a write waits for a primary; a lost machine costs 20 to 23 of them."
+        default=30, description="How long a write waits for a primary; a lost machine costs 22 to 26 of them."
     )
     pool_size: int = Field(
         default=8,

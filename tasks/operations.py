@@ -5,6 +5,7 @@ import hashlib
 import io
 import shlex
 import tarfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 
@@ -18,6 +19,9 @@ from tasks.facts import Found, MachineState, quoted
 from tasks.wants import Check, Directory, File, Unit, User, Wants
 
 Commands = Generator[StringCommand | FunctionCommand]
+
+PROGRESS_SECONDS = 20
+"""How often a deploy that waits for a busy machine says how far that is."""
 
 
 def call(function: Callable[..., None], *arguments: object) -> FunctionCommand:
@@ -161,12 +165,16 @@ def _blame(unit: Unit) -> str:
     return f"{{ journalctl --no-pager -u {unit.name} -n 15 >&2; exit 1; }}"
 
 
-def waiting(check: Check, units: tuple[Unit, ...] = ()) -> str:
-    """A shell line that waits for the check and says at the end what did not answer and where to read on."""
+def waiting(check: Check, units: tuple[Unit, ...] = (), seconds: int | None = None) -> str:
+    """
+    A shell line that waits for the check and says at the end what did not answer and where to read on.
+
+    + seconds: give up earlier than the check says, for a caller who waits on
+    """
     read = " ".join(f"-u {unit.name}" for unit in units) or "-e"
     ask = f"timeout 10 sh -c {shlex.quote(check.command)}"
     return (
-        f"end=$(( $(date +%s) + {check.seconds} )); until {ask} >/dev/null 2>&1; do "
+        f"end=$(( $(date +%s) + {check.seconds if seconds is None else seconds} )); until {ask} >/dev/null 2>&1; do "
         f"if [ $(date +%s) -ge $end ]; then {ask} >&2; "
         f"echo {shlex.quote(f'no answer in {check.seconds} s: {check.command}; read: journalctl {read} -n 50')} >&2; "
         f"journalctl --no-pager {read} -n 15 >&2; exit 1; fi; sleep 0.3; done"
@@ -174,14 +182,19 @@ def waiting(check: Check, units: tuple[Unit, ...] = ()) -> str:
 
 
 def _patiently(check: Check, units: tuple[Unit, ...]) -> None:
+    """Wait for the check, and for as long as the machine is busy with what it must do first; tell how far it is."""
+    deadline = time.monotonic() + check.seconds
     while True:
-        well, said = host.run_shell_command(StringCommand(waiting(check, units)), _sudo=True)
+        round_ = min(PROGRESS_SECONDS, check.seconds)
+        well, said = host.run_shell_command(StringCommand(waiting(check, units, round_)), _sudo=True)
         if well:
             return
         busy, doing = host.run_shell_command(StringCommand(check.busy), _sudo=True)
-        if not busy:
+        if busy:
+            deadline = time.monotonic() + check.seconds
+            host.log_styled(" ".join(doing.stdout_lines), fg="yellow", log_func=logger.info)
+        elif time.monotonic() > deadline:
             raise OperationError(f"{host.name}: {' '.join(said.stderr_lines[-3:])}")
-        host.log_styled(" ".join(doing.stdout_lines), fg="yellow", log_func=logger.info)
 
 
 _turns: dict[str, BoundedSemaphore] = defaultdict(lambda: BoundedSemaphore(1))

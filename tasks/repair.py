@@ -47,6 +47,12 @@ def reinit(site: Site, name: str, say: Say = print) -> None:
         cluster = look(site)
         if why := refusal_of_reinit(cluster, name):
             raise RefusedError(f"reinit of {name} = refused; {why}; make cluster SITE={site.name}")
+        if mounts := ask(site, machine, _mounts(site)):
+            raise RefusedError(
+                f"reinit of {name} = refused; {', '.join(mounts.split())} is a file system of its own, and PostgreSQL "
+                f"copies into an empty place only; ssh {site.ssh.user}@{machine.address} sudo systemctl stop patroni, "
+                "umount it, and again"
+            )
         say(f"{name}: its data are thrown away and fetched from {cluster.leading}")
         # Not by Patroni's own order: while it tries to start the broken data, that try goes on beside the copying,
         # and may end in a crash recovery of the fresh copy: a replica with a log of its own.
@@ -61,9 +67,18 @@ def reinit(site: Site, name: str, say: Say = print) -> None:
         wait_for(site, name, say, seconds=COPY)
 
 
+def _data(site: Site) -> str:
+    return f"/var/lib/postgresql/{site.database.version}/rag"
+
+
+def _mounts(site: Site) -> str:
+    """A shell line that names the file systems mounted at or under a member's data; their places cannot be removed."""
+    return f"findmnt --raw --noheadings --output TARGET | grep -E '^{_data(site)}(/|$)' || true"
+
+
 def _emptied(site: Site) -> str:
     """A shell line that takes a member's data away, also those that lie elsewhere behind a link."""
-    data = f"/var/lib/postgresql/{site.database.version}/rag"
+    data = _data(site)
     return f"find {data}/pg_wal/ {data}/pg_tblspc/*/ -mindepth 1 -delete 2>/dev/null || true; rm -rf {data}"
 
 

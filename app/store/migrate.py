@@ -20,19 +20,27 @@ MIGRATION_LOCK = 7_291_001
 # A table of years takes its time; the unit's own limit is the same.
 MIGRATION_SECONDS = 3600
 
+# What somebody else keeps in the database is theirs: neither granted nor asked for.
+OURS = """
+select string_agg(oid::regclass::text, ', ') from pg_class
+where relnamespace = 'public'::regnamespace and pg_has_role(relowner, 'usage') and relkind = :kind
+"""
+
 LACKING = """
+with ours as (
+    select * from pg_class where relnamespace = 'public'::regnamespace and pg_has_role(relowner, 'usage')
+)
 select not has_database_privilege(:user, current_database(), 'connect')
     or not has_database_privilege(:reader, current_database(), 'connect')
     or exists (
-        select from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and not (
-            has_table_privilege(:reader, c.oid, 'select') and has_table_privilege(:user, c.oid, 'select')
-            and (c.relname = 'alembic_version' or has_table_privilege(:user, c.oid, 'insert')
-                and has_table_privilege(:user, c.oid, 'update') and has_table_privilege(:user, c.oid, 'delete'))
+        select from ours where relkind = 'r' and not (
+            has_table_privilege(:reader, oid, 'select') and has_table_privilege(:user, oid, 'select')
+            and (relname = 'alembic_version' or has_table_privilege(:user, oid, 'insert')
+                and has_table_privilege(:user, oid, 'update') and has_table_privilege(:user, oid, 'delete'))
         )
     )
     or exists (
-        select from pg_class c where c.relnamespace = 'public'::regnamespace
-            and case when c.relkind = 'S' then not has_sequence_privilege(:user, c.oid, 'usage') end
+        select from ours where case when relkind = 'S' then not has_sequence_privilege(:user, oid, 'usage') end
     )
 """
 
@@ -101,17 +109,23 @@ def _give_privileges(connection: Connection, database: Database) -> None:
     quote = connection.dialect.identifier_preparer.quote_identifier
     name, (user, _), (reader, _) = quote(database.name), database.login("user"), database.login("reader")
     user, reader = quote(user), quote(reader)
+    tables, sequences = (_ours(connection, kind) for kind in "rS")
     for statement in (
         f"grant connect on database {name} to {user}, {reader}",
         f"grant usage on schema public to {user}, {reader}",
-        f"grant select on all tables in schema public to {user}, {reader}",
-        f"grant insert, update, delete on all tables in schema public to {user}",
-        f"grant usage on all sequences in schema public to {user}",
+        f"grant select on {tables} to {user}, {reader}",
+        f"grant insert, update, delete on {tables} to {user}",
+        f"grant usage on sequence {sequences} to {user}",
     ):
         connection.execute(text(statement))
     # The schema's version says what the owner did.
     if database.owner and database.owner != database.user:
         connection.execute(text(f"revoke insert, update, delete on alembic_version from {user}"))
+
+
+def _ours(connection: Connection, kind: str) -> str:
+    """Our relations of this kind (r: tables, S: sequences), as a grant lists them."""
+    return str(connection.execute(text(OURS), {"kind": kind}).scalar_one())
 
 
 def _is_behind(connection: Connection) -> bool:

@@ -71,6 +71,7 @@ def test_a_site_from_before_the_roles_gets_its_privileges_from_the_next_migratio
     old = create_engine(site.database.url.set(database=name))
     with old.begin() as connection:
         connection.execute(text("revoke all on all tables in schema public from rag, rag_read"))
+        connection.execute(text("create table somebody_elses (id serial primary key)"))
 
     check = site.run("app.store.migrate", "--check", RAG_CONFIG=str(path))
     migrated = site.run("app.store.migrate", RAG_CONFIG=str(path))
@@ -79,7 +80,8 @@ def test_a_site_from_before_the_roles_gets_its_privileges_from_the_next_migratio
     assert (check.returncode, migrated.stdout, again.stdout) == (1, "changed\n", "unchanged\n")
     with old.connect() as connection:
         statement = text(
-            "select has_table_privilege('rag', 'users', 'update'), has_table_privilege('rag_read', 'users', 'select')"
+            "select has_table_privilege('rag', 'users', 'update'), has_table_privilege('rag_read', 'users', 'select'),"
+            " has_table_privilege('rag_read', 'somebody_elses', 'select')"
         )
-        assert tuple(connection.execute(statement).one()) == (True, True)
+        assert tuple(connection.execute(statement).one()) == (True, True, False)
     old.dispose()

@@ -155,6 +155,9 @@ def test_a_replica_whose_data_are_damaged_is_fetched_anew(site: Site, run: Run) 
     first, broken = leader(site, run), replicas(site, run)[0]
     assert "leads" in refused(site, "reinit", first)
     folder = f"/var/lib/postgresql/{site.database.version}/rag"
+    run(broken, f"mount --bind {folder}/pg_wal {folder}/pg_wal")
+    assert f"{folder}/pg_wal is a file system of its own" in refused(site, "reinit", broken)
+    run(broken, f"umount {folder}/pg_wal")
     run(broken, f"kill -9 $(sed -n 1p {folder}/postmaster.pid); rm -rf {folder}/global")
 
     well(site, "reinit", broken)
