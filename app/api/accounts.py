@@ -1,8 +1,8 @@
-"""Sign-in, users, collections and grants."""
+"""Sign-in, users and grants."""
 
 import asyncio
-from typing import Annotated, Any, Literal
-from uuid import UUID, uuid4
+from typing import Any, Literal
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,17 +11,15 @@ from starlette.concurrency import run_in_threadpool
 
 from app import metrics
 from app.api import tokens
-from app.api.context import Admin, Context, Here, Me, context, found_in, readable
+from app.api.context import Admin, Context, Here, Me, Name, NewId, context, found_in
 from app.api.problems import Problem, not_found
-from app.store import collections, documents, users
+from app.store import collections, users
 from app.store.database import reading
 from app.store.users import User
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api/v1", tags=["people"])
 
 SIGN_IN_WAIT_SECONDS = 5.0
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
 class SignIn(BaseModel):
@@ -46,11 +44,6 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
     password: str | None = Field(default=None, min_length=12, max_length=1000)
     disabled: bool | None = None
-
-
-class NewCollection(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: Name
 
 
 class Grant(BaseModel):
@@ -114,9 +107,9 @@ async def change_password(me: Me, here: Here, wanted: NewPassword) -> dict[str, 
 
 
 @router.post("/users", status_code=201)
-async def add_user(_: Admin, here: Here, wanted: NewUser) -> dict[str, Any]:
+async def add_user(_: Admin, here: Here, new_id: NewId, wanted: NewUser) -> dict[str, Any]:
     """Add a person."""
-    new = await run_in_threadpool(users.new, wanted.name, wanted.password, wanted.role)
+    new = await run_in_threadpool(users.new, new_id, wanted.name, wanted.password, wanted.role)
     made = await here.write(lambda connection: users.create(connection, new))
     if made is None:
         raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
@@ -145,31 +138,6 @@ async def change_user(me: Admin, here: Here, name: str, wanted: Change) -> dict[
         return _shown(users.everybody(connection, user)[0])
 
     return await here.write(work)
-
-
-@router.get("/collections")
-def list_collections(me: Me, here: Here) -> list[dict[str, Any]]:
-    """The collections one may read."""
-    found = here.fresh(lambda connection: collections.visible(connection, me))
-    return [{"name": collection.name, "permission": collection.permission} for collection in found]
-
-
-@router.post("/collections", status_code=201)
-async def add_collection(me: Me, here: Here, wanted: NewCollection) -> dict[str, Any]:
-    """Make a collection; its maker may write to it."""
-    new_id = uuid4()
-    made = await here.write(lambda connection: collections.create(connection, me, wanted.name, new_id))
-    if made is None:
-        raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
-    return {"name": made.name, "permission": made.permission}
-
-
-@router.get("/collections/{name}")
-def show_collection(me: Me, here: Here, name: str) -> dict[str, Any]:
-    """The collection and how many of its documents are in which state."""
-    found = readable(here, me, name, fresh=True)
-    states = here.fresh(lambda connection: documents.states(connection, found.id))
-    return {"name": found.name, "permission": found.permission, "documents": states}
 
 
 @router.put("/collections/{name}/grants/{user}")

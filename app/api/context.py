@@ -4,9 +4,10 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Annotated
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
+from pydantic import Field
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -27,6 +28,9 @@ from app.store.documents import Document
 from app.store.users import User
 
 COOKIE = "__Host-rag"
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
 # For so long nobody else looks for a primary that somebody just did not find.
 MISSED_SECONDS = 2.0
 
@@ -93,11 +97,32 @@ def signed_in(request: Request, here: Here) -> User:
     user_id = tokens.read(token, here.token_key, here.settings.domain)
     user = reading(here.replica, lambda connection: users.find(connection, user_id)) if user_id else None
     if user is None:
-        raise Problem(401, "token = missing, expired or forged; one from POST /api/token", "sign in again")
+        raise Problem(401, "token = missing, expired or forged; one from POST /api/v1/token", "sign in again")
     return user
 
 
 Me = Annotated[User, Depends(signed_in)]
+
+
+def new_id(
+    request: Request,
+    me: Me,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            min_length=1,
+            max_length=200,
+            description="The same key with the same request again makes nothing new, and answers as at first.",
+        ),
+    ] = None,
+) -> UUID:
+    """The id of what this request makes; with an Idempotency-Key the same one each time the same person sends it."""
+    if idempotency_key is None:
+        return uuid4()
+    return uuid5(NAMESPACE_URL, f"{me.id}\n{request.method} {request.url.path}\n{idempotency_key}")
+
+
+NewId = Annotated[UUID, Depends(new_id)]
 
 
 def administrator(me: Me) -> User:

@@ -14,7 +14,7 @@ log = logging.getLogger("app.access")
 
 # What a multipart form adds around a document of the largest size, and all that any other request needs.
 FORM_BYTES = 64 * 1024
-_UPLOAD = re.compile(r"/api/collections/[^/]+/documents")
+_UPLOAD = re.compile(r"/api/v1/collections/[^/]+/documents")
 
 
 class TooLargeError(Exception):
@@ -39,6 +39,7 @@ class Edge:
         began = time.monotonic()
         headers = dict(scope["headers"])
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:64] or uuid.uuid4().hex
+        scope["request_id"] = request_id
         status = 500
         started = False
         received = 0
@@ -74,7 +75,7 @@ class Edge:
             received = 0
             if not started:
                 problem = Problem(413, f"body = more than {most} bytes; a smaller one", "split the document")
-                await response(problem)(scope, receive, noted)
+                await response(problem, request_id)(scope, receive, noted)
         finally:
             _count(scope, status, time.monotonic() - began, request_id)
 

@@ -5,27 +5,26 @@ import unicodedata
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Response, UploadFile
 from sqlalchemy import Connection
 
-from app.api.context import Here, Me, document_of, found_in, readable
-from app.api.problems import Problem, not_found
+from app.api.context import Here, Me, NewId, document_of, found_in, readable
+from app.api.problems import Problem, key_of_another_request, not_found
 from app.store import collections, documents, passages
 from app.store.database import reading
 from app.store.documents import Document, Place, Upload
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api/v1", tags=["documents"])
 
 MOST_LISTED = 1000
 
 
 @router.post("/collections/{name}/documents", status_code=202)
-async def upload(me: Me, here: Here, name: str, file: UploadFile) -> dict[str, Any]:
+async def upload(me: Me, here: Here, new_id: NewId, name: str, file: UploadFile) -> dict[str, Any]:
     """Store a document; it becomes searchable a little later, as its state tells."""
     most = here.settings.upload.max_bytes
-    new_id = uuid4()
 
     def work(connection: Connection) -> Document:
         # Read here, by the few that write at a time: all that wait would fill the memory with their documents.
@@ -43,7 +42,10 @@ async def upload(me: Me, here: Here, name: str, file: UploadFile) -> dict[str, A
             sha256=hashlib.sha256(content).hexdigest(),
             content=content,
         )
-        return documents.store(connection, wanted)
+        stored = documents.store(connection, wanted)
+        if stored is None:
+            raise key_of_another_request()
+        return stored
 
     return shown(await here.write(work))
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app import log
-from app.api import accounts, health, library, problems, questions
+from app.api import accounts, collections, health, library, problems, questions
 from app.api.context import Context
 from app.api.edge import Edge
 from app.api.recorder import Recorder
@@ -19,6 +19,8 @@ from app.settings import ConfigurationError, Settings, credential, load_or_refus
 from app.store.database import engine
 from app.web import pages
 
+# Of the API; what a client relies on changes with its first number and the path alone.
+VERSION = "1.0"
 # Below this, a signing key can be guessed.
 SHORTEST_KEY = 32
 
@@ -28,11 +30,17 @@ def application() -> FastAPI:
     log.configure()
     settings = load_or_refuse()
     app = FastAPI(
-        title="On-prem RAG", lifespan=_lifespan, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+        title="On-prem RAG",
+        version=VERSION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+        responses=problems.documented(),
     )
     app.state.settings = settings
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, library, questions, health, pages):
+    for module in (accounts, collections, library, questions, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     problems.install(app)

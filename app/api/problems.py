@@ -1,10 +1,13 @@
-"""What the API says when it cannot do what was asked: what stands there, what is needed, and where to look."""
+"""What the API says when it cannot do what was asked (RFC 9457): what stands there, what is needed, the next step."""
 
 import logging
+from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
@@ -14,6 +17,18 @@ from app.inference import BusyError, InferenceRefusedError, InferenceUnavailable
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2
+MEDIA_TYPE = "application/problem+json"
+
+
+class ProblemDocument(BaseModel):
+    """Every error body."""
+
+    type: str = Field(description="about:blank: the status says what kind of problem it is.")
+    title: str = Field(description="The status in words.")
+    status: int
+    detail: str = Field(description="What stands there, and what is needed.")
+    help: str = Field(description="The next step.")
+    request_id: str = Field(default="", description="What the operator finds the request by.")
 
 
 class Problem(Exception):  # noqa: N818 - it is an answer to the caller more than an error of ours
@@ -29,7 +44,14 @@ class Problem(Exception):  # noqa: N818 - it is an answer to the caller more tha
 
 def not_found(thing: str, name: object) -> Problem:
     """One answer for what is not there and what the caller may not see, so that neither can be told."""
-    return Problem(404, f"{thing} = {name}; one that exists and that you may read", "GET /api/collections lists yours")
+    return Problem(
+        404, f"{thing} = {name}; one that exists and that you may read", "GET /api/v1/collections lists yours"
+    )
+
+
+def key_of_another_request() -> Problem:
+    """What an Idempotency-Key gets that came with another request before."""
+    return Problem(422, "Idempotency-Key = used for another request; one of its own", "send the request with a new key")
 
 
 def translated(error: Exception) -> Problem:
@@ -59,31 +81,70 @@ def _of_inference(error: Exception) -> Problem:
     return Problem(503, str(error), f"ask again in a moment{where}", retry=True)
 
 
-def response(problem: Problem) -> Response:
+def described(problem: Problem, request_id: str = "") -> dict[str, Any]:
+    """The problem as a document (RFC 9457); ``help`` is the next step, ``request_id`` what the operator finds it by."""
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.error,
+        "help": problem.help,
+    }
+    return {**body, "request_id": request_id} if request_id else body
+
+
+def documented() -> dict[int | str, dict[str, Any]]:
+    """The problems of every route, for the API's own description."""
+    examples = (
+        Problem(401, "token = missing, expired or forged; one from POST /api/v1/token", "sign in again"),
+        Problem(403, "role = reader; admin", "ask an administrator"),
+        not_found("collection", "manuals"),
+        Problem(409, "name = manuals; one not taken yet", "choose another name"),
+        Problem(413, "body = more than 52428800 bytes; a smaller one", "split the document"),
+        Problem(422, "name = Field required", "docs/api.md shows the request"),
+        Problem(429, "questions = 31 in a minute; at most 30", "ask again in a moment"),
+        Problem(502, "inference = refused; a request it accepts", "tell the operator: journalctl -u rag-api"),
+        Problem(503, "database = no server for this request; one that accepts it", "try again in a moment"),
+    )
+    schema = ProblemDocument.model_json_schema()
+    return {
+        problem.status: {
+            "description": HTTPStatus(problem.status).phrase,
+            "content": {MEDIA_TYPE: {"schema": schema, "example": described(problem, "5f0c…")}},
+        }
+        for problem in examples
+    }
+
+
+def response(problem: Problem, request_id: str = "") -> Response:
     """The problem as every error body looks."""
     headers = {"Retry-After": str(RETRY_SECONDS)} if problem.retry else {}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"error": problem.error, "help": problem.help}, problem.status, headers)
+    return JSONResponse(described(problem, request_id), problem.status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Let every failure leave the API in this form."""
 
-    async def failed(_: Request, error: Exception) -> Response:
-        return response(translated(error))
+    async def failed(request: Request, error: Exception) -> Response:
+        return response(translated(error), _id(request))
 
-    async def http(_: Request, error: Exception) -> Response:
+    async def http(request: Request, error: Exception) -> Response:
         status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-        return response(Problem(status, f"request = {detail}", "docs/api.md lists what there is"))
+        return response(Problem(status, f"request = {detail}", "docs/api.md lists what there is"), _id(request))
 
-    async def unfit(_: Request, error: Exception) -> Response:
+    async def unfit(request: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
         key = ".".join(str(part) for part in first["loc"][1:]) or "request"
-        return response(Problem(422, f"{key} = {first['msg']}", "docs/api.md shows the request"))
+        return response(Problem(422, f"{key} = {first['msg']}", "docs/api.md shows the request"), _id(request))
 
     for kind in (Problem, BusyError, InferenceUnavailableError, InferenceRefusedError, DBAPIError, PoolTimeoutError):
         app.add_exception_handler(kind, failed)
     app.add_exception_handler(Exception, failed)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, unfit)
+
+
+def _id(request: Request) -> str:
+    return str(request.scope.get("request_id", ""))

@@ -16,7 +16,8 @@ from starlette.concurrency import run_in_threadpool
 from app import metrics
 from app.answer.ask import Event, ask, described
 from app.api.context import Context, Here, Me, readable
-from app.api.problems import Problem, translated
+from app.api.problems import described as described_problem
+from app.api.problems import translated
 from app.api.streams import with_heartbeats
 from app.inference import BusyError, InferenceUnavailableError
 from app.ingest.clean import clean
@@ -26,7 +27,7 @@ from app.store.collections import Collection
 from app.store.questions import Question
 from app.store.users import User
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api/v1", tags=["questions"])
 
 # PostgreSQL's text holds every character but one; the others are written as in the documents.
 Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$"), AfterValidator(clean)]
@@ -117,8 +118,7 @@ async def _sent(events: AsyncIterator[Event], held: AsyncExitStack) -> AsyncIter
                 yield _written(event)
         except Exception as error:
             metrics.QUESTIONS.labels("failed").inc()
-            problem: Problem = translated(error)
-            yield _written(Event("error", {"error": problem.error, "help": problem.help}))
+            yield _written(Event("error", described_problem(translated(error))))
 
 
 def _written(event: Event) -> str:

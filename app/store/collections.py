@@ -48,19 +48,20 @@ def holding(connection: Connection, user: User, collection_id: UUID) -> Collecti
 
 
 def create(connection: Connection, user: User, name: str, new_id: UUID) -> Collection | None:
-    """A collection that its maker may write to, made now or by an earlier try of the same; None: the name is taken."""
+    """A collection that its maker may write to, made now or by an earlier try of it; None: name or id is taken."""
     made = connection.execute(
         text(
             "insert into collections (id, name, created_by) values (:id, :name, :user)"
-            " on conflict (name) do nothing returning id"
+            " on conflict do nothing returning id"
         ),
         {"id": new_id, "name": name, "user": user.id},
     ).scalar_one_or_none()
     if made:
         grant(connection, made, user.id, "write")
         return Collection(made, name, "write")
-    holder = connection.execute(text("select id from collections where name = :name"), {"name": name}).scalar_one()
-    return Collection(new_id, name, "write") if holder == new_id else None
+    known = text("select id from collections where name = :name and id = :id")
+    holder = connection.execute(known, {"name": name, "id": new_id}).scalar_one_or_none()
+    return Collection(new_id, name, "write") if holder else None
 
 
 def grant(connection: Connection, collection_id: UUID, user_id: UUID, permission: Permission) -> None:

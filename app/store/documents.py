@@ -55,13 +55,16 @@ class Upload:
     content: bytes
 
 
-def store(connection: Connection, upload: Upload) -> Document:
-    """Keep the bytes with a job to index them; the same bytes again are the same document, a failed one is retried."""
+def store(connection: Connection, upload: Upload) -> Document | None:
+    """Keep the bytes with a job to index them; the same bytes again are the same document, a failed one is retried.
+
+    None: the id is another document's.
+    """
     document_id = connection.execute(
         text(
             "insert into documents (id, collection_id, title, file_name, media_type, sha256, size, source, created_by)"
             " values (:id, :collection, :name, :name, :media_type, :sha256, :size, :source, :user)"
-            " on conflict (collection_id, sha256) do nothing returning id"
+            " on conflict do nothing returning id"
         ),
         {
             "id": upload.id,
@@ -82,12 +85,10 @@ def store(connection: Connection, upload: Upload) -> Document:
                 " where collection_id = :collection and sha256 = :sha256 returning id"
             ),
             {"id": upload.id, "collection": upload.collection_id, "sha256": upload.sha256},
-        ).scalar_one()
-    document = find(connection, document_id)
-    if document is None:
-        raise LookupError(f"document = {document_id}; a row that was stored a moment ago")
-    if document.state == "queued":
-        jobs.add(connection, document_id)
+        ).scalar_one_or_none()
+    document = find(connection, document_id) if document_id else None
+    if document and document.state == "queued":
+        jobs.add(connection, document.id)
     return document
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
@@ -65,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 def migrate(settings: Settings) -> bool:
     """Bring schema, privileges and first administrator about; True when anything was to do."""
-    admin = users.new(settings.admin_user, credential("admin-password"), "admin")
+    admin = users.new(uuid4(), settings.admin_user, credential("admin-password"), "admin")
     changed = False
 
     def work(connection: Connection) -> None:

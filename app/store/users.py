@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any, Literal
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -41,9 +41,9 @@ class NewUser:
     role: Role
 
 
-def new(name: str, password: str, role: Role) -> NewUser:
+def new(new_id: UUID, name: str, password: str, role: Role) -> NewUser:
     """A user to add; slow, since it hashes the password, so it belongs outside any transaction."""
-    return NewUser(uuid4(), name, hashed(password), role)
+    return NewUser(new_id, name, hashed(password), role)
 
 
 def hashed(password: str) -> str:
@@ -82,11 +82,10 @@ def find_by_name(connection: Connection, name: str) -> User | None:
 
 
 def create(connection: Connection, wanted: NewUser) -> User | None:
-    """The new user, made now or by an earlier try of the same; None when the name is another's."""
+    """The new user, made now or by an earlier try of the same; None when the name or the id is another's."""
     connection.execute(
         text(
-            "insert into users (id, name, password_hash, role) values (:id, :name, :hash, :role)"
-            " on conflict (name) do nothing"
+            "insert into users (id, name, password_hash, role) values (:id, :name, :hash, :role) on conflict do nothing"
         ),
         {"id": wanted.id, "name": wanted.name, "hash": wanted.password_hash, "role": wanted.role},
     )

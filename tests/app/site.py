@@ -15,6 +15,8 @@ from app.settings import Database, Inference, Settings
 from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
 from tests.app.servers import ROOT, PostgreSQL, Process, wait_for
 
+# What every error's body holds.
+PROBLEM = {"type", "title", "status", "detail", "help", "request_id"}
 PASSWORD = "correct horse battery staple"
 # For a part that a test runs by itself, given its connections.
 SETTINGS = Settings(
@@ -41,31 +43,31 @@ class Person:
 
     def make_collection(self) -> str:
         name = f"c{uuid.uuid4().hex[:10]}"
-        answer = self.call("POST", "/api/collections", json={"name": name})
+        answer = self.call("POST", "/api/v1/collections", json={"name": name})
         assert answer.status_code == 201, answer.text
         return name
 
     def upload(self, collection: str, name: str, content: bytes) -> dict[str, Any]:
-        answer = self.call("POST", f"/api/collections/{collection}/documents", files={"file": (name, content)})
+        answer = self.call("POST", f"/api/v1/collections/{collection}/documents", files={"file": (name, content)})
         assert answer.status_code == 202, answer.text
         document: dict[str, Any] = answer.json()
         return document
 
     def settled(self, document: dict[str, Any]) -> dict[str, Any]:
         """The document once it is indexed or failed."""
-        path = f"/api/documents/{document['id']}"
+        path = f"/api/v1/documents/{document['id']}"
         wait_for(f"{document['file_name']} is settled", lambda: self.get(path)["state"] in {"indexed", "failed"})
         settled: dict[str, Any] = self.get(path)
         return settled
 
     def ask(self, collection: str, question: str) -> dict[str, Any]:
-        answer = self.call("POST", "/api/questions", json={"collection": collection, "question": question})
+        answer = self.call("POST", "/api/v1/questions", json={"collection": collection, "question": question})
         assert answer.status_code == 200, answer.text
         answered: dict[str, Any] = answer.json()
         return answered
 
     def search(self, collection: str, words: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.get("/api/search", params={"collection": collection, "q": words})
+        found: dict[str, Any] = self.get("/api/v1/search", params={"collection": collection, "q": words})
         return found
 
 
@@ -83,13 +85,13 @@ class Site:
     api: Process
 
     def sign_in(self, name: str = "admin", password: str = PASSWORD) -> Person:
-        answer = self.http.post("/api/token", data={"username": name, "password": password})
+        answer = self.http.post("/api/v1/token", data={"username": name, "password": password})
         assert answer.status_code == 200, answer.text
         return Person(self.http, answer.json()["access_token"])
 
     def add_user(self) -> Person:
         name = f"u{uuid.uuid4().hex[:10]}"
-        answer = self.sign_in().call("POST", "/api/users", json={"name": name, "password": PASSWORD})
+        answer = self.sign_in().call("POST", "/api/v1/users", json={"name": name, "password": PASSWORD})
         assert answer.status_code == 201, answer.text
         return self.sign_in(name)
 

@@ -8,25 +8,25 @@ import jwt
 import pytest
 
 from app.store import users
-from tests.app.site import PASSWORD, Person, Site
+from tests.app.site import PASSWORD, PROBLEM, Person, Site
 
 
 def test_a_person_signs_in_with_a_form_or_json(site: Site) -> None:
-    form = site.http.post("/api/token", data={"username": "admin", "password": PASSWORD})
-    body = site.http.post("/api/token", json={"username": "admin", "password": PASSWORD})
+    form = site.http.post("/api/v1/token", data={"username": "admin", "password": PASSWORD})
+    body = site.http.post("/api/v1/token", json={"username": "admin", "password": PASSWORD})
 
     for answer in (form, body):
         assert answer.status_code == 200
-        me = Person(site.http, answer.json()["access_token"]).get("/api/me")
+        me = Person(site.http, answer.json()["access_token"]).get("/api/v1/me")
         assert (me["name"], me["role"]) == ("admin", "admin")
 
 
 @pytest.mark.parametrize("name", ["admin", "nobody"])
 def test_a_wrong_password_and_an_unknown_name_look_the_same(site: Site, name: str) -> None:
-    answer = site.http.post("/api/token", data={"username": name, "password": "wrong"})
+    answer = site.http.post("/api/v1/token", data={"username": name, "password": "wrong"})
 
     assert answer.status_code == 401
-    assert answer.json()["error"] == "username or password = wrong; a pair that fits"
+    assert answer.json()["detail"] == "username or password = wrong; a pair that fits"
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ def test_a_wrong_password_and_an_unknown_name_look_the_same(site: Site, name: st
     ids=["expired", "of another site", "forged"],
 )
 def test_a_token_that_is_not_ours_is_refused(site: Site, key: str, changed: dict[str, Any]) -> None:
-    me = site.sign_in().get("/api/me")
+    me = site.sign_in().get("/api/v1/me")
     claims = {"sub": me["id"], "iss": "rag.test", "exp": datetime.now(UTC) + timedelta(hours=1)} | changed
 
-    answer = Person(site.http, jwt.encode(claims, key, algorithm="HS256")).call("GET", "/api/me")
+    answer = Person(site.http, jwt.encode(claims, key, algorithm="HS256")).call("GET", "/api/v1/me")
 
     assert answer.status_code == 401
-    assert set(answer.json()) == {"error", "help"}
+    assert set(answer.json()) == PROBLEM
 
 
 def test_another_persons_collection_does_not_exist_for_me(site: Site, admin: Person, collection: str) -> None:
@@ -53,81 +53,81 @@ def test_another_persons_collection_does_not_exist_for_me(site: Site, admin: Per
     stranger = site.add_user()
 
     refused = [
-        stranger.call("GET", f"/api/collections/{collection}/documents"),
-        stranger.call("POST", f"/api/collections/{collection}/documents", files={"file": ("a.txt", b"a")}),
-        stranger.call("GET", "/api/search", params={"collection": collection, "q": "vault"}),
-        stranger.call("POST", "/api/questions", json={"collection": collection, "question": "vault code?"}),
-        stranger.call("GET", f"/api/documents/{document['id']}"),
-        stranger.call("GET", f"/api/documents/{document['id']}/source"),
-        stranger.call("GET", f"/api/documents/{document['id']}/passages/0"),
-        stranger.call("DELETE", f"/api/documents/{document['id']}"),
+        stranger.call("GET", f"/api/v1/collections/{collection}/documents"),
+        stranger.call("POST", f"/api/v1/collections/{collection}/documents", files={"file": ("a.txt", b"a")}),
+        stranger.call("GET", "/api/v1/search", params={"collection": collection, "q": "vault"}),
+        stranger.call("POST", "/api/v1/questions", json={"collection": collection, "question": "vault code?"}),
+        stranger.call("GET", f"/api/v1/documents/{document['id']}"),
+        stranger.call("GET", f"/api/v1/documents/{document['id']}/source"),
+        stranger.call("GET", f"/api/v1/documents/{document['id']}/passages/0"),
+        stranger.call("DELETE", f"/api/v1/documents/{document['id']}"),
     ]
 
     assert [answer.status_code for answer in refused] == [404] * len(refused)
-    assert stranger.get("/api/collections") == []
+    assert stranger.get("/api/v1/collections") == []
 
 
 def test_a_grant_to_read_lets_read_and_no_more(site: Site, admin: Person, collection: str) -> None:
     document = admin.settled(admin.upload(collection, "open.txt", b"The gate opens at nine."))
     reader = site.add_user()
-    name = reader.get("/api/me")["name"]
-    grant = f"/api/collections/{collection}/grants/{name}"
+    name = reader.get("/api/v1/me")["name"]
+    grant = f"/api/v1/collections/{collection}/grants/{name}"
 
     assert admin.call("PUT", grant, json={"permission": "read"}).status_code == 200
     assert reader.search(collection, "gate")["results"]
-    assert reader.call("DELETE", f"/api/documents/{document['id']}").status_code == 403
+    assert reader.call("DELETE", f"/api/v1/documents/{document['id']}").status_code == 403
     assert reader.call("PUT", grant, json={"permission": "write"}).status_code == 403
 
     assert admin.call("DELETE", grant).status_code == 204
-    assert reader.call("GET", f"/api/documents/{document['id']}").status_code == 404
+    assert reader.call("GET", f"/api/v1/documents/{document['id']}").status_code == 404
 
 
 def test_a_changed_password_replaces_the_old_one(site: Site) -> None:
     person = site.add_user()
-    name = person.get("/api/me")["name"]
+    name = person.get("/api/v1/me")["name"]
 
-    change = person.call("PUT", "/api/me/password", json={"current": PASSWORD, "new": "another long password"})
+    change = person.call("PUT", "/api/v1/me/password", json={"current": PASSWORD, "new": "another long password"})
 
     assert change.status_code == 200
-    assert site.http.post("/api/token", data={"username": name, "password": PASSWORD}).status_code == 401
+    assert site.http.post("/api/v1/token", data={"username": name, "password": PASSWORD}).status_code == 401
     site.sign_in(name, "another long password")
 
 
 def test_an_administrator_gives_another_password_and_shuts_a_leaver_out_at_once(site: Site, admin: Person) -> None:
     person = site.add_user()
-    name = person.get("/api/me")["name"]
+    name = person.get("/api/v1/me")["name"]
 
-    assert admin.call("PATCH", f"/api/users/{name}", json={"password": "given by the admin"}).status_code == 200
+    assert admin.call("PATCH", f"/api/v1/users/{name}", json={"password": "given by the admin"}).status_code == 200
     site.sign_in(name, "given by the admin")
 
-    assert admin.call("PATCH", f"/api/users/{name}", json={"disabled": True}).json()["disabled"] is True
-    refused = site.http.post("/api/token", data={"username": name, "password": "given by the admin"})
-    assert (refused.status_code, person.call("GET", "/api/me").status_code) == (401, 401)
+    assert admin.call("PATCH", f"/api/v1/users/{name}", json={"disabled": True}).json()["disabled"] is True
+    refused = site.http.post("/api/v1/token", data={"username": name, "password": "given by the admin"})
+    assert (refused.status_code, person.call("GET", "/api/v1/me").status_code) == (401, 401)
 
-    admin.call("PATCH", f"/api/users/{name}", json={"disabled": False})
-    assert person.call("GET", "/api/me").status_code == 200
-    assert {"name": name, "role": "user", "disabled": False} in admin.get("/api/users")
+    admin.call("PATCH", f"/api/v1/users/{name}", json={"disabled": False})
+    assert person.call("GET", "/api/v1/me").status_code == 200
+    assert {"name": name, "role": "user", "disabled": False} in admin.get("/api/v1/users")
 
 
 def test_only_administrators_change_people_and_none_shuts_themselves_out(site: Site, admin: Person) -> None:
     person = site.add_user()
 
-    assert person.call("PATCH", "/api/users/admin", json={"disabled": True}).status_code == 403
-    assert person.call("GET", "/api/users").status_code == 403
-    assert admin.call("PATCH", "/api/users/admin", json={"disabled": True}).status_code == 409
-    assert admin.call("PATCH", "/api/users/nobody", json={"disabled": True}).status_code == 404
+    assert person.call("PATCH", "/api/v1/users/admin", json={"disabled": True}).status_code == 403
+    assert person.call("GET", "/api/v1/users").status_code == 403
+    assert admin.call("PATCH", "/api/v1/users/admin", json={"disabled": True}).status_code == 409
+    assert admin.call("PATCH", "/api/v1/users/nobody", json={"disabled": True}).status_code == 404
 
 
 @pytest.mark.parametrize(
     ("path", "content", "status"),
     [
-        ("/api/token", b"{not json", 422),
-        ("/api/token", b'{"username": "Gr\xfc\xdfe", "password": "x"}', 422),
-        ("/api/token", b"[" * 20_000, 422),
-        ("/api/token", b'{"username": "a\\u0000b", "password": "x"}', 422),
-        ("/api/questions", b'{"collection": "c", "question": "What is \\u0000?"}', 422),
-        ("/api/questions", b'{"collection": "\\u0000", "question": "What?"}', 422),
-        ("/api/token", b'{"username": "' + b"x" * 100_000 + b'", "password": "x"}', 413),
+        ("/api/v1/token", b"{not json", 422),
+        ("/api/v1/token", b'{"username": "Gr\xfc\xdfe", "password": "x"}', 422),
+        ("/api/v1/token", b"[" * 20_000, 422),
+        ("/api/v1/token", b'{"username": "a\\u0000b", "password": "x"}', 422),
+        ("/api/v1/questions", b'{"collection": "c", "question": "What is \\u0000?"}', 422),
+        ("/api/v1/questions", b'{"collection": "\\u0000", "question": "What?"}', 422),
+        ("/api/v1/token", b'{"username": "' + b"x" * 100_000 + b'", "password": "x"}', 413),
     ],
     ids=["no json", "latin-1", "nested", "NUL in a name", "NUL in a question", "NUL in a collection", "long"],
 )
@@ -139,13 +139,13 @@ def test_a_request_that_is_not_one_is_answered_in_one_line(
     answer = admin.http.post(path, content=content, headers=headers)
 
     assert answer.status_code == status, answer.text
-    assert set(answer.json()) == {"error", "help"}
+    assert set(answer.json()) == PROBLEM
 
 
 def test_a_passage_beyond_all_numbers_is_no_outage(admin: Person, collection: str) -> None:
     document = admin.settled(admin.upload(collection, "gate.txt", b"The gate opens at nine."))
 
-    assert admin.call("GET", f"/api/documents/{document['id']}/passages/2147483648").status_code == 422
+    assert admin.call("GET", f"/api/v1/documents/{document['id']}/passages/2147483648").status_code == 422
 
 
 def test_a_body_that_grows_beyond_the_limit_without_saying_so_is_cut_off(admin: Person, collection: str) -> None:
@@ -155,10 +155,10 @@ def test_a_body_that_grows_beyond_the_limit_without_saying_so_is_cut_off(admin: 
             yield b"x" * 10_000
 
     headers = {"authorization": f"Bearer {admin.token}", "content-type": "multipart/form-data; boundary=x"}
-    answer = admin.http.post(f"/api/collections/{collection}/documents", content=endless(), headers=headers)
+    answer = admin.http.post(f"/api/v1/collections/{collection}/documents", content=endless(), headers=headers)
 
     assert answer.status_code == 413
-    assert answer.json()["error"].startswith("body = more than")
+    assert answer.json()["detail"].startswith("body = more than")
 
 
 def test_the_hash_that_stands_for_nobody_costs_what_everybodys_does() -> None:

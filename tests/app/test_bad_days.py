@@ -16,7 +16,7 @@ def test_a_worker_killed_in_the_middle_costs_a_lease_and_no_document(
 ) -> None:
     site.ollama.embed_seconds = 30
     document = admin.upload(collection, "contract.txt", formats.contract("contract.txt"))
-    path = f"/api/documents/{document['id']}"
+    path = f"/api/v1/documents/{document['id']}"
     wait_for("the document is worked on", lambda: admin.get(path)["state"] == "working")
 
     site.worker.stop(signal.SIGKILL)
@@ -31,7 +31,7 @@ def test_a_stopped_worker_gives_its_document_back_at_once(site: Site, admin: Per
     site.ollama.embed_seconds = 0.5
     words = " ".join(f"Sentence {number} is about nothing in particular at all." for number in range(1000))
     document = admin.upload(collection, "long.txt", words.encode())
-    path = f"/api/documents/{document['id']}"
+    path = f"/api/v1/documents/{document['id']}"
     wait_for("the document is worked on", lambda: admin.get(path)["state"] == "working")
 
     assert site.worker.stop() == 0
@@ -47,16 +47,16 @@ def test_without_inference_questions_get_503_and_documents_wait(site: Site, admi
     admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
     site.ollama.stop()
 
-    answer = admin.call("POST", "/api/questions", json={"collection": collection, "question": "Notice period?"})
+    answer = admin.call("POST", "/api/v1/questions", json={"collection": collection, "question": "Notice period?"})
     found = admin.search(collection, "notice period")
     waiting = admin.upload(collection, "later.txt", b"This one has to wait.")
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
-    assert answer.json()["error"].startswith("inference = ")
+    assert answer.json()["detail"].startswith("inference = ")
     assert found["degraded"] == "inference"
     assert found["results"]
-    path = f"/api/documents/{waiting['id']}"
+    path = f"/api/v1/documents/{waiting['id']}"
     wait_for("the document says why it waits", lambda: "waiting: inference" in str(admin.get(path)["error"]))
     site.ollama.start()
     assert admin.settled(waiting)["error"] is None
@@ -68,7 +68,7 @@ def test_more_questions_than_places_get_an_honest_503(site: Site, admin: Person,
 
     def status(_: int) -> int:
         body = {"collection": collection, "question": "How long is the notice period?"}
-        return admin.call("POST", "/api/questions", json=body).status_code
+        return admin.call("POST", "/api/v1/questions", json=body).status_code
 
     with ThreadPoolExecutor(6) as pool:
         statuses = sorted(pool.map(status, range(6)))
@@ -117,7 +117,7 @@ def test_without_a_primary_questions_are_answered_and_recorded_later(
     try:
         again = site.sign_in()
         answer = again.ask(collection, question)
-        refused = again.call("POST", f"/api/collections/{collection}/documents", files={"file": ("a.txt", b"a")})
+        refused = again.call("POST", f"/api/v1/collections/{collection}/documents", files={"file": ("a.txt", b"a")})
         ready = site.readiness()
     finally:
         site.postgresql.promote()
@@ -125,7 +125,7 @@ def test_without_a_primary_questions_are_answered_and_recorded_later(
     assert answer["supported"]
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert ready.status_code == 200
-    wait_for("the record", lambda: question in [entry["question"] for entry in admin.get("/api/questions")])
+    wait_for("the record", lambda: question in [entry["question"] for entry in admin.get("/api/v1/questions")])
     assert admin.settled(admin.upload(collection, "b.txt", b"Written again."))["state"] == "indexed"
 
 

@@ -84,7 +84,7 @@ def pair(site: Site, write_seconds: int) -> Iterator[Pair]:
             stack.callback(process.stop)
             process.start()
         http = stack.enter_context(httpx.Client(base_url=base, timeout=60, trust_env=False))
-        answer = http.post("/api/token", data={"username": "admin", "password": PASSWORD})
+        answer = http.post("/api/v1/token", data={"username": "admin", "password": PASSWORD})
         yield Pair(primary, replica, http, worker, answer.json()["access_token"])
 
 
@@ -139,21 +139,23 @@ def write(pair: Pair, ledger: Ledger, stop: threading.Event) -> None:
     while not stop.is_set():
         name = f"n{uuid4().hex[:12]}"
         user = {"name": name, "password": PASSWORD}
-        ledger.note("user", lambda user=user: admin.call("POST", "/api/users", json=user), "id")
-        ledger.note("collection", lambda name=name: admin.call("POST", "/api/collections", json={"name": name}), "name")
+        ledger.note("user", lambda user=user: admin.call("POST", "/api/v1/users", json=user), "id")
+        ledger.note(
+            "collection", lambda name=name: admin.call("POST", "/api/v1/collections", json={"name": name}), "name"
+        )
         file = {"file": (f"{name}.txt", f"Crane {name} lifts nine tonnes.".encode())}
-        path = f"/api/collections/{name}/documents"
+        path = f"/api/v1/collections/{name}/documents"
         ledger.note("document", lambda path=path, file=file: admin.call("POST", path, files=file), "id")
 
 
 def ask(pair: Pair, answers: Counter[int], stop: threading.Event) -> None:
     body = {"collection": "asked", "question": "How long is the notice period?"}
     while not stop.is_set():
-        answers[pair.admin.call("POST", "/api/questions", json=body).status_code] += 1
+        answers[pair.admin.call("POST", "/api/v1/questions", json=body).status_code] += 1
 
 
 def with_a_document(pair: Pair) -> dict[str, Any]:
-    pair.admin.call("POST", "/api/collections", json={"name": "asked"})
+    pair.admin.call("POST", "/api/v1/collections", json={"name": "asked"})
     document = pair.admin.settled(pair.admin.upload("asked", "contract.txt", formats.contract("contract.txt")))
     there = "select 1 from documents where state = 'indexed'"
     wait_for("the replica has the document", lambda: pair.rows(there))
@@ -203,29 +205,29 @@ def test_without_a_primary_everything_is_read_and_fifty_writers_hold_up_no_quest
 
     def writing(number: int) -> tuple[int, str | None, float]:
         began = time.monotonic()
-        answer = pair.admin.call("POST", "/api/collections", json={"name": f"c{number}"})
+        answer = pair.admin.call("POST", "/api/v1/collections", json={"name": f"c{number}"})
         return answer.status_code, answer.headers.get("retry-after"), time.monotonic() - began
 
     with ThreadPoolExecutor(50) as pool:
         writers = [pool.submit(writing, number) for number in range(50)]
         began = time.monotonic()
-        signed_in = pair.http.post("/api/token", data={"username": "admin", "password": PASSWORD})
+        signed_in = pair.http.post("/api/v1/token", data={"username": "admin", "password": PASSWORD})
         person = Person(pair.http, signed_in.json()["access_token"])
         answers = [person.ask("asked", "How long is the notice period?") for _ in range(3)]
         streamed = person.call(
-            "POST", "/api/questions", json={"collection": "asked", "question": "How long is it?", "stream": True}
+            "POST", "/api/v1/questions", json={"collection": "asked", "question": "How long is it?", "stream": True}
         )
         reads = [
             person.call("GET", path).status_code
             for path in (
-                "/api/collections",
-                "/api/collections/asked",
-                "/api/collections/asked/documents",
-                f"/api/documents/{document['id']}",
-                f"/api/documents/{document['id']}/source",
-                f"/api/documents/{document['id']}/passages/0",
-                "/api/search?collection=asked&q=notice",
-                "/api/questions",
+                "/api/v1/collections",
+                "/api/v1/collections/asked",
+                "/api/v1/collections/asked/documents",
+                f"/api/v1/documents/{document['id']}",
+                f"/api/v1/documents/{document['id']}/source",
+                f"/api/v1/documents/{document['id']}/passages/0",
+                "/api/v1/search?collection=asked&q=notice",
+                "/api/v1/questions",
                 "/health/live",
             )
         ]
@@ -272,7 +274,7 @@ def test_a_frozen_replica_costs_a_reader_seconds_and_no_question(pair: Pair) -> 
     with_a_document(pair)
     with pair.replica.frozen():
         began = time.monotonic()
-        assert pair.admin.get("/api/me")["name"] == "admin"
+        assert pair.admin.get("/api/v1/me")["name"] == "admin"
         took = time.monotonic() - began
         answers = [pair.admin.ask("asked", "How long is the notice period?") for _ in range(5)]
 

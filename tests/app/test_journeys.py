@@ -33,7 +33,7 @@ def test_a_document_of_each_format_is_answered_from_with_a_quote_that_stands_in_
     assert citation["document_id"] == document["id"]
     assert "90 days" in citation["quote"]
     assert plain(citation["quote"]) in plain(formats.TEXT)
-    passage = admin.get(f"/api/documents/{document['id']}/passages/{citation['passage']}")
+    passage = admin.get(f"/api/v1/documents/{document['id']}/passages/{citation['passage']}")
     assert citation["quote"] in passage["text"]
     assert citation["page"] == (2 if name.endswith(".pdf") else None)
     if name.endswith((".md", ".html")):
@@ -95,7 +95,7 @@ def test_the_same_bytes_twice_are_one_document(admin: Person, collection: str) -
     second = admin.upload(collection, "b.txt", b"The same bytes.")
 
     assert first["id"] == second["id"]
-    assert len(admin.get(f"/api/collections/{collection}/documents")["documents"]) == 1
+    assert len(admin.get(f"/api/v1/collections/{collection}/documents")["documents"]) == 1
 
 
 def test_a_new_version_replaces_the_old_one(site: Site, admin: Person, collection: str) -> None:
@@ -105,8 +105,10 @@ def test_a_new_version_replaces_the_old_one(site: Site, admin: Person, collectio
 
     answer = admin.ask(collection, "Who is the cook on Friday?")
 
-    assert admin.call("GET", f"/api/documents/{old['id']}").status_code == 404
-    assert [found["id"] for found in admin.get(f"/api/collections/{collection}/documents")["documents"]] == [new["id"]]
+    assert admin.call("GET", f"/api/v1/documents/{old['id']}").status_code == 404
+    assert [found["id"] for found in admin.get(f"/api/v1/collections/{collection}/documents")["documents"]] == [
+        new["id"]
+    ]
     assert "Grace" in answer["answer"]
 
 
@@ -115,10 +117,10 @@ def test_a_deleted_document_is_found_no_more(site: Site, admin: Person, collecti
     site.wait_until_in_step()
     assert admin.search(collection, "notice period")["results"]
 
-    assert admin.call("DELETE", f"/api/documents/{document['id']}").status_code == 204
+    assert admin.call("DELETE", f"/api/v1/documents/{document['id']}").status_code == 204
 
     assert admin.search(collection, "notice period")["results"] == []
-    assert admin.call("GET", f"/api/documents/{document['id']}").status_code == 404
+    assert admin.call("GET", f"/api/v1/documents/{document['id']}").status_code == 404
 
 
 def test_a_list_in_pages_leaves_out_no_document_of_a_name_that_others_have_too(
@@ -132,21 +134,21 @@ def test_a_list_in_pages_leaves_out_no_document_of_a_name_that_others_have_too(
     listed: list[dict[str, Any]] = []
     after: str | None = ""
     while after is not None:
-        path = f"/api/collections/{collection}/documents"
+        path = f"/api/v1/collections/{collection}/documents"
         page = admin.get(path, params={"after": after, "limit": 2})
         listed, after = [*listed, *page["documents"]], page["next"]
 
     assert [document["file_name"] for document in listed] == names
     assert {document["id"] for document in listed} == {document["id"] for document in uploaded}
     refused = admin.call("GET", path, params={"after": "rota.txt"})
-    assert (refused.status_code, refused.json()["error"]) == (422, "after = rota.txt; the next of an earlier answer")
+    assert (refused.status_code, refused.json()["detail"]) == (422, "after = rota.txt; the next of an earlier answer")
 
 
 def test_the_source_comes_back_as_it_was_uploaded(admin: Person, collection: str) -> None:
     content = formats.contract("contract.pdf")
     document = admin.upload(collection, "contract.pdf", content)
 
-    answer = admin.call("GET", f"/api/documents/{document['id']}/source")
+    answer = admin.call("GET", f"/api/v1/documents/{document['id']}/source")
 
     assert answer.content == content
     assert answer.headers["content-disposition"].startswith("attachment")
@@ -167,12 +169,12 @@ def test_a_question_is_on_record_afterwards(site: Site, admin: Person, collectio
     question = f"What stands in {collection}?"
     admin.ask(collection, question)
 
-    wait_for("the record", lambda: question in [entry["question"] for entry in admin.get("/api/questions")])
+    wait_for("the record", lambda: question in [entry["question"] for entry in admin.get("/api/v1/questions")])
 
 
 def streamed(person: Person, collection: str) -> list[tuple[str, dict[str, Any]]]:
     body = {"collection": collection, "question": QUESTION, "stream": True}
-    answer = person.call("POST", "/api/questions", json=body)
+    answer = person.call("POST", "/api/v1/questions", json=body)
     assert answer.headers["content-type"].startswith("text/event-stream")
     events = [block.split("\n") for block in answer.text.strip().split("\n\n")]
     return [(lines[0].removeprefix("event: "), json.loads(lines[1].removeprefix("data: "))) for lines in events]

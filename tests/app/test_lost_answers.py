@@ -105,7 +105,7 @@ def test_a_user_is_added_once(site: Site, wire: Wire, far: Person) -> None:
     name = f"u{uuid4().hex[:8]}"
     wire.lose_every_other()
 
-    answer = far.call("POST", "/api/users", json={"name": name, "password": PASSWORD})
+    answer = far.call("POST", "/api/v1/users", json={"name": name, "password": PASSWORD})
 
     assert (answer.status_code, wire.lost) == (201, 1)
     assert rows(site, "select cast(id as text) from users where name = :name", name=name) == [(answer.json()["id"],)]
@@ -116,16 +116,16 @@ def test_a_collection_is_made_once_and_its_maker_may_write(site: Site, wire: Wir
     name = f"c{uuid4().hex[:8]}"
     wire.lose_every_other()
 
-    answer = far.call("POST", "/api/collections", json={"name": name})
+    answer = far.call("POST", "/api/v1/collections", json={"name": name})
 
     assert (answer.status_code, wire.lost) == (201, 1)
     statement = "select permission from collections c join grants on collection_id = c.id where name = :name"
     assert rows(site, statement, name=name) == [("write",)]
 
 
-@pytest.mark.parametrize("path", ["/api/users", "/api/collections"])
+@pytest.mark.parametrize("path", ["/api/v1/users", "/api/v1/collections"])
 def test_a_name_that_is_anothers_is_still_a_conflict(wire: Wire, far: Person, path: str) -> None:
-    taken = {"name": f"n{uuid4().hex[:8]}"} | ({"password": PASSWORD} if path == "/api/users" else {})
+    taken = {"name": f"n{uuid4().hex[:8]}"} | ({"password": PASSWORD} if path == "/api/v1/users" else {})
     assert far.call("POST", path, json=taken).status_code == 201
     wire.lose_every_other()
 
@@ -152,7 +152,7 @@ def test_a_repeated_write_gives_a_document_that_failed_meanwhile_no_second_chanc
     site: Site, admin: Person, collection: str
 ) -> None:
     collection_id = rows(site, "select id from collections where name = :name", name=collection)[0][0]
-    user_id = UUID(admin.get("/api/me")["id"])
+    user_id = UUID(admin.get("/api/v1/me")["id"])
     upload = Upload(uuid4(), collection_id, user_id, "script.pdf", "application/pdf", "0" * 64, b"#!/bin/sh")
     site.worker.stop()
 
@@ -169,8 +169,8 @@ def test_a_repeated_write_gives_a_document_that_failed_meanwhile_no_second_chanc
 
 
 def test_a_grant_is_given_and_taken_once(site: Site, wire: Wire, far: Person, collection: str) -> None:
-    name = site.add_user().get("/api/me")["name"]
-    path = f"/api/collections/{collection}/grants/{name}"
+    name = site.add_user().get("/api/v1/me")["name"]
+    path = f"/api/v1/collections/{collection}/grants/{name}"
     statement = "select permission from grants join users u on u.id = user_id where u.name = :name"
     wire.lose_every_other()
 
@@ -186,11 +186,11 @@ def test_a_password_is_changed_and_the_repetition_does_not_call_the_old_one_wron
     site: Site, wire: Wire, api: httpx.Client
 ) -> None:
     person = site.add_user()
-    name = person.get("/api/me")["name"]
+    name = person.get("/api/v1/me")["name"]
     wire.lose_every_other()
 
     body = {"current": PASSWORD, "new": "another long password"}
-    answer = Person(api, person.token).call("PUT", "/api/me/password", json=body)
+    answer = Person(api, person.token).call("PUT", "/api/v1/me/password", json=body)
 
     # The account is read where it is then changed, hence two transactions.
     assert (answer.status_code, wire.lost) == (200, 2)
@@ -198,10 +198,10 @@ def test_a_password_is_changed_and_the_repetition_does_not_call_the_old_one_wron
 
 
 def test_a_person_is_shut_out_and_given_a_password_once(site: Site, wire: Wire, far: Person) -> None:
-    name = site.add_user().get("/api/me")["name"]
+    name = site.add_user().get("/api/v1/me")["name"]
     wire.lose_every_other()
 
-    answer = far.call("PATCH", f"/api/users/{name}", json={"disabled": True, "password": "another long password"})
+    answer = far.call("PATCH", f"/api/v1/users/{name}", json={"disabled": True, "password": "another long password"})
 
     assert (answer.status_code, wire.lost) == (200, 1)
     assert answer.json() == {"name": name, "role": "user", "disabled": True}
@@ -213,11 +213,11 @@ def test_a_document_is_deleted_once_and_the_indexes_told_once(
     document = far.settled(far.upload(collection, "rota.txt", b"On Friday the cook is Ada."))
     wire.lose_every_other()
 
-    answer = far.call("DELETE", f"/api/documents/{document['id']}")
+    answer = far.call("DELETE", f"/api/v1/documents/{document['id']}")
 
     assert (answer.status_code, wire.lost) == (204, 1)
     assert told(site, document) == ["indexed 1", "deleted 1"]
-    assert far.call("DELETE", f"/api/documents/{document['id']}").status_code == 404
+    assert far.call("DELETE", f"/api/v1/documents/{document['id']}").status_code == 404
 
 
 def test_a_job_is_taken_begun_and_published_once(
@@ -236,7 +236,7 @@ def test_a_job_is_taken_begun_and_published_once(
     assert wire.lost == 3
     after = metrics.DOCUMENTS.labels("indexed")._value.get(), metrics.DOCUMENTS.labels("retried")._value.get()
     assert after == (before[0] + 1, before[1])
-    assert admin.get(f"/api/documents/{new['id']}")["state"] == "indexed"
+    assert admin.get(f"/api/v1/documents/{new['id']}")["state"] == "indexed"
     assert told(site, old) == ["indexed 1", "deleted 1"]
     assert told(site, new) == ["indexed 1"]
     assert rows(site, "select ordinal from passages where document_id = :id", id=UUID(new["id"])) == [(0,)]
@@ -270,7 +270,7 @@ def test_a_document_that_cannot_be_read_fails_once(
 
     wire.losing = False
     assert wire.lost == 3
-    failed = admin.get(f"/api/documents/{document['id']}")
+    failed = admin.get(f"/api/v1/documents/{document['id']}")
     assert (failed["state"], bool(failed["error"])) == ("failed", True)
     assert rows(site, "select 1 from jobs") == []
 
@@ -286,7 +286,7 @@ def test_a_job_given_back_stays_untried_and_free(
 
     wire.losing = False
     assert wire.lost == 3
-    assert "waiting: inference" in admin.get(f"/api/documents/{document['id']}")["error"]
+    assert "waiting: inference" in admin.get(f"/api/v1/documents/{document['id']}")["error"]
     assert rows(site, "select attempts, owner from jobs") == [(0, None)]
 
 
@@ -304,7 +304,7 @@ def test_a_lease_lost_while_waiting_for_a_primary_is_noticed_before_the_work(
     monkeypatch.setattr(jobs, "take", taken_and_lost)
     assert work_once(worker)
 
-    assert admin.get(f"/api/documents/{document['id']}")["state"] == "queued"
+    assert admin.get(f"/api/v1/documents/{document['id']}")["state"] == "queued"
     assert rows(site, "select owner from jobs") == [("another",)]
 
 

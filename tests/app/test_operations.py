@@ -61,19 +61,19 @@ def test_the_metrics_of_every_process_can_be_scraped(site: Site) -> None:
     text_ = site.http.get("/metrics").text
 
     assert 'rag_sign_ins_total{outcome="accepted"}' in text_
-    assert 'route="/api/token",status="200"' in text_
+    assert 'route="/api/v1/token",status="200"' in text_
 
 
 def test_an_unforeseen_failure_ends_in_the_same_form_and_at_once(site: Site) -> None:
     with site.database.begin() as connection:
         connection.execute(text("alter table questions rename to questions_away"))
     try:
-        answer = site.sign_in().call("GET", "/api/questions")
+        answer = site.sign_in().call("GET", "/api/v1/questions")
     finally:
         with site.database.begin() as connection:
             connection.execute(text("alter table questions_away rename to questions"))
 
     # A server is there, and it is not the caller's to try again: the operator must look.
     assert answer.status_code == 500
-    assert answer.json()["error"] == "request = ProgrammingError; a case we have met"
+    assert answer.json()["detail"] == "request = ProgrammingError; a case we have met"
     assert "journalctl -u rag-api" in answer.json()["help"]

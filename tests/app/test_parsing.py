@@ -16,7 +16,7 @@ def test_a_document_may_speak_of_the_nul_character(admin: Person, collection: st
     document = admin.settled(admin.upload(collection, "nul.md", text))
 
     assert (document["state"], document["title"]) == ("indexed", r"In \u0000 JSON")
-    passage = admin.get(f"/api/documents/{document['id']}/passages/0")
+    passage = admin.get(f"/api/v1/documents/{document['id']}/passages/0")
     assert passage["text"] == r"A NUL is written \u0000 in JSON, and a path C:\u0000."
 
 
@@ -26,7 +26,7 @@ def test_a_pdf_with_a_broken_character_map_is_read_as_far_as_it_goes(admin: Pers
     document = admin.settled(admin.upload(collection, "map.pdf", content))
 
     assert (document["state"], document["error"]) == ("indexed", None)
-    passage = admin.get(f"/api/documents/{document['id']}/passages/0")
+    passage = admin.get(f"/api/v1/documents/{document['id']}/passages/0")
     assert passage["text"] == "The \ufffdotice period is 90 days."
 
 

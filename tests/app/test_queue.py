@@ -50,7 +50,7 @@ def test_two_versions_that_finish_at_once_leave_the_newer_and_its_vectors_alone(
         wait_for_sessions(2)
 
     assert admin.settled(new)["state"] == "indexed"
-    assert admin.call("GET", f"/api/documents/{old['id']}").status_code == 404
+    assert admin.call("GET", f"/api/v1/documents/{old['id']}").status_code == 404
     assert told(site, old) == ["indexed 1", "deleted 1"]
     assert told(site, new) == ["indexed 1"]
 
@@ -63,7 +63,7 @@ def test_a_document_deleted_while_it_is_finished_is_deleted_without_a_deadlock(
         with held(site, "passages") as wait_for_sessions:
             document = admin.upload(collection, "rota.txt", OLD)
             wait_for_sessions(1)
-            deletion = pool.submit(admin.call, "DELETE", f"/api/documents/{document['id']}")
+            deletion = pool.submit(admin.call, "DELETE", f"/api/v1/documents/{document['id']}")
             wait_for_sessions(2)
         assert deletion.result().status_code == 204
 
@@ -140,7 +140,7 @@ def test_a_lease_outlives_a_moment_without_a_free_connection(
 
     assert not lost.is_set()
     small.dispose()
-    admin.call("DELETE", f"/api/documents/{document['id']}")
+    admin.call("DELETE", f"/api/v1/documents/{document['id']}")
 
 
 def told(site: Site, document: dict[str, Any]) -> list[str]:

@@ -170,7 +170,7 @@ def calling(site: Site, work: Callable[[httpx.Client, threading.Event], None]) -
 def ask(http: httpx.Client, collection: str) -> str:
     """One question through the common address; what the answer says."""
     wanted = {"collection": collection, "question": QUESTION, "stream": False}
-    return str(http.post("/api/questions", json=wanted).raise_for_status().json()["answer"])
+    return str(http.post("/api/v1/questions", json=wanted).raise_for_status().json()["answer"])
 
 
 def asking(site: Site, collection: str, told: Told) -> AbstractContextManager[None]:
@@ -200,7 +200,7 @@ def make(http: httpx.Client, name: str, told: Told, stop: threading.Event) -> No
     failed = False
     while not stop.is_set():
         try:
-            status = http.post("/api/collections", json={"name": name}).status_code
+            status = http.post("/api/v1/collections", json={"name": name}).status_code
         except httpx.HTTPError as error:
             status, problem = 0, f"{type(error).__name__} {error}"
         else:
@@ -221,8 +221,8 @@ def make(http: httpx.Client, name: str, told: Told, stop: threading.Event) -> No
 def collection_to_ask(site: Site, name: str) -> Iterator[str]:
     """A collection with one document that answers the question; the document goes at the end."""
     with closing(demo.client(site)) as http:
-        http.post("/api/collections", json={"name": name}).raise_for_status()
-        sent = http.post(f"/api/collections/{name}/documents", files={"file": ("lease.md", DOCUMENT)})
+        http.post("/api/v1/collections", json={"name": name}).raise_for_status()
+        sent = http.post(f"/api/v1/collections/{name}/documents", files={"file": ("lease.md", DOCUMENT)})
         document = sent.raise_for_status().json()["id"]
 
         def answers() -> bool:
@@ -236,10 +236,10 @@ def collection_to_ask(site: Site, name: str) -> Iterator[str]:
             yield name
         finally:
             with suppress(httpx.HTTPError, LabError), closing(demo.client(site)) as later:
-                later.delete(f"/api/documents/{document}")
+                later.delete(f"/api/v1/documents/{document}")
 
 
 def listed_collections(site: Site) -> list[str]:
     """Every name that the API lists."""
     with closing(demo.client(site)) as http:
-        return [entry["name"] for entry in http.get("/api/collections").raise_for_status().json()]
+        return [entry["name"] for entry in http.get("/api/v1/collections").raise_for_status().json()]

@@ -80,7 +80,7 @@ def client(site: Site) -> httpx.Client:
     http = httpx.Client(base_url=f"https://{site.entry}", verify=trust, timeout=120, trust_env=False)
     wait_until(lambda: entry_is_ready(http), 60, "the entry has an app host that is ready")
     answer = http.post(
-        "/api/token",
+        "/api/v1/token",
         json={"username": site.application.admin_user, "password": secrets["admin-password"].get_secret_value()},
     )
     answer.raise_for_status()
@@ -98,13 +98,13 @@ def entry_is_ready(http: httpx.Client) -> bool:
 
 def upload(http: httpx.Client, pages: list[Path]) -> None:
     """Put every page; the same page twice is one document, so a second demo uploads nothing new."""
-    if COLLECTION not in [entry["name"] for entry in http.get("/api/collections").raise_for_status().json()]:
-        http.post("/api/collections", json={"name": COLLECTION}).raise_for_status()
+    if COLLECTION not in [entry["name"] for entry in http.get("/api/v1/collections").raise_for_status().json()]:
+        http.post("/api/v1/collections", json={"name": COLLECTION}).raise_for_status()
 
     def put(page: Path) -> None:
         with page.open("rb") as file:
             http.post(
-                f"/api/collections/{COLLECTION}/documents", files={"file": (page.name, file, "text/html")}
+                f"/api/v1/collections/{COLLECTION}/documents", files={"file": (page.name, file, "text/html")}
             ).raise_for_status()
 
     with ThreadPoolExecutor(8) as pool:
@@ -115,7 +115,9 @@ def documents(http: httpx.Client) -> Iterator[dict[str, Any]]:
     """Every document of the collection."""
     after: str | None = ""
     while after is not None:
-        listed = http.get(f"/api/collections/{COLLECTION}/documents", params={"after": after}).raise_for_status().json()
+        listed = (
+            http.get(f"/api/v1/collections/{COLLECTION}/documents", params={"after": after}).raise_for_status().json()
+        )
         yield from listed["documents"]
         after = listed.get("next")
 
@@ -139,7 +141,7 @@ def wait_until_indexed(http: httpx.Client, seconds: float = 900) -> Counter[str]
 
 def ask(http: httpx.Client, question: str) -> dict[str, Any]:
     """One question, one answer with its citations."""
-    answer = http.post("/api/questions", json={"collection": COLLECTION, "question": question, "stream": False})
+    answer = http.post("/api/v1/questions", json={"collection": COLLECTION, "question": question, "stream": False})
     answer.raise_for_status()
     found: dict[str, Any] = answer.json()
     return found

@@ -83,7 +83,7 @@ class Fleet:
         if ready:
             wait_until(lambda: entry_is_ready(client), 60, "the entry has an app host that is ready")
         answer = client.post(
-            "/api/token",
+            "/api/v1/token",
             json={"username": self.site.application.admin_user, "password": self.site.secret("admin-password")},
         )
         assert answer.status_code == 200, answer.text

@@ -44,7 +44,7 @@ def test_a_deleted_index_refills_from_postgresql(
         began = time.monotonic()
         run(machine, "systemctl stop rag-chroma; rm -rf /var/lib/rag-chroma/* ; systemctl start rag-chroma")
         asked = {"collection": name, "q": "Where is the spare key?"}
-        meanwhile = platform.get("/api/search", params=asked).raise_for_status().json()
+        meanwhile = platform.get("/api/v1/search", params=asked).raise_for_status().json()
         until(lambda: fleet.python(machine, COUNT) >= vectors, f"{vectors} vectors on {machine}", 180)
         measured(f"index of {machine} deleted: {vectors} vectors are back after {time.monotonic() - began:.1f} s")
         until(lambda: ready_everywhere(site, run), "every app host ready again")

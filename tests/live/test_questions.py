@@ -26,12 +26,12 @@ def ready_everywhere(site: Site, run: Run) -> bool:
 def remembered(platform: httpx.Client, file_name: str, content: bytes) -> Iterator[str]:
     """A collection with one indexed document; the document goes at the end."""
     name = f"test-{uuid4().hex[:8]}"
-    platform.post("/api/collections", json={"name": name}).raise_for_status()
+    platform.post("/api/v1/collections", json={"name": name}).raise_for_status()
     document = upload(platform, name, file_name, content)
     try:
         yield name
     finally:
-        platform.delete(f"/api/documents/{document}").raise_for_status()
+        platform.delete(f"/api/v1/documents/{document}").raise_for_status()
 
 
 def found_on(fleet: Fleet, platform: httpx.Client, machine: str, asked: dict[str, str]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def found_on(fleet: Fleet, platform: httpx.Client, machine: str, asked: dict[str
     source = """
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
-url = "http://127.0.0.1:8080/api/search?" + urlencode(values["asked"])
+url = "http://127.0.0.1:8080/api/v1/search?" + urlencode(values["asked"])
 print(urlopen(Request(url, headers={"Authorization": values["token"]}), timeout=30).read().decode())
 """
     found: dict[str, Any] = fleet.python(machine, source, asked=asked, token=platform.headers["Authorization"])
@@ -48,12 +48,12 @@ print(urlopen(Request(url, headers={"Authorization": values["token"]}), timeout=
 
 def upload(platform: httpx.Client, collection: str, file_name: str, content: bytes) -> str:
     """Upload and wait until it is indexed; give its id."""
-    sent = platform.post(f"/api/collections/{collection}/documents", files={"file": (file_name, content)})
+    sent = platform.post(f"/api/v1/collections/{collection}/documents", files={"file": (file_name, content)})
     sent.raise_for_status()
     document = str(sent.json()["id"])
 
     def state() -> str:
-        return str(platform.get(f"/api/documents/{document}").raise_for_status().json()["state"])
+        return str(platform.get(f"/api/v1/documents/{document}").raise_for_status().json()["state"])
 
     until(lambda: state() in {"indexed", "failed"}, f"{file_name} indexed", 120)
     assert state() == "indexed"
@@ -83,7 +83,7 @@ def pdf(text: str) -> bytes:
 
 def ask(platform: httpx.Client, collection: str, question: str) -> dict[str, Any]:
     """The whole answer."""
-    said = platform.post("/api/questions", json={"collection": collection, "question": question, "stream": False})
+    said = platform.post("/api/v1/questions", json={"collection": collection, "question": question, "stream": False})
     said.raise_for_status()
     answer: dict[str, Any] = said.json()
     return answer
@@ -145,7 +145,7 @@ def test_an_answer_streams(platform: httpx.Client) -> None:
     _, content, question, _ = DOCUMENTS[0]
     with remembered(platform, "lease.md", content) as collection:
         asked = {"collection": collection, "question": question, "stream": True}
-        with platform.stream("POST", "/api/questions", json=asked) as stream:
+        with platform.stream("POST", "/api/v1/questions", json=asked) as stream:
             events = [line.removeprefix("event: ") for line in stream.iter_lines() if line.startswith("event: ")]
 
     assert events[0] == "passages"
@@ -154,9 +154,9 @@ def test_an_answer_streams(platform: httpx.Client) -> None:
 
 
 def test_strangers_are_refused(site: Site, platform: httpx.Client) -> None:
-    wrong = platform.post("/api/token", json={"username": "admin", "password": "wrong"})
-    forged = platform.get("/api/me", headers={"Authorization": "Bearer abc.def.ghi"})
-    nobody = httpx.get(platform.base_url.join("/api/collections"), verify=False, trust_env=False)  # noqa: S501
+    wrong = platform.post("/api/v1/token", json={"username": "admin", "password": "wrong"})
+    forged = platform.get("/api/v1/me", headers={"Authorization": "Bearer abc.def.ghi"})
+    nobody = httpx.get(platform.base_url.join("/api/v1/collections"), verify=False, trust_env=False)  # noqa: S501
 
     assert (wrong.status_code, forged.status_code, nobody.status_code) == (401, 401, 401)
 
@@ -164,10 +164,11 @@ def test_strangers_are_refused(site: Site, platform: httpx.Client) -> None:
 def test_a_deleted_document_is_found_no_more(site: Site, run: Run, platform: httpx.Client) -> None:
     with remembered(platform, *DOCUMENTS[1][:2]) as collection:
         until(
-            lambda: platform.get("/api/search", params={"collection": collection, "q": "pump"}).json()["results"], "it"
+            lambda: platform.get("/api/v1/search", params={"collection": collection, "q": "pump"}).json()["results"],
+            "it",
         )
 
     until(
-        lambda: not platform.get("/api/search", params={"collection": collection, "q": "pump"}).json()["results"],
+        lambda: not platform.get("/api/v1/search", params={"collection": collection, "q": "pump"}).json()["results"],
         "nothing found",
     )

@@ -27,7 +27,7 @@ ask.addEventListener("submit", async (event) => {
 });
 
 async function stream(question) {
-  const response = await fetch("/api/questions", {
+  const response = await fetch("/api/v1/questions", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(question),
@@ -53,7 +53,7 @@ function handle(block) {
   const data = JSON.parse(/^data: (.*)$/m.exec(block)[1]);
   if (name === "token") text.textContent += data.text;
   if (name === "restart") text.textContent = "";
-  if (name === "error") failed(`${data.error}. ${data.help}`);
+  if (name === "error") failed(`${data.detail}. ${data.help}`);
   if (name === "answer") show(data);
   return name === "answer" || name === "error";
 }
@@ -81,8 +81,8 @@ function failed(message) {
 
 async function problem(response) {
   if (response.status === 401) location.assign("/sign-in");
-  const body = await response.json().catch(() => ({ error: response.statusText, help: "" }));
-  return new Error(`${body.error}. ${body.help}`);
+  const body = await response.json().catch(() => ({ detail: response.statusText, help: "" }));
+  return new Error(`${body.detail}. ${body.help}`);
 }
 
 upload.addEventListener("submit", async (event) => {
@@ -98,7 +98,7 @@ upload.addEventListener("submit", async (event) => {
 async function follow(file, item) {
   const body = new FormData();
   body.append("file", file);
-  const path = `/api/collections/${encodeURIComponent(ask.collection.value)}/documents`;
+  const path = `/api/v1/collections/${encodeURIComponent(ask.collection.value)}/documents`;
   let response = await fetch(path, { method: "POST", body });
   for (;;) {
     if (!response.ok) throw await problem(response);
@@ -106,6 +106,6 @@ async function follow(file, item) {
     item.textContent = `${file.name}: ${found.state}${found.error ? ` – ${found.error}` : ""}`;
     if (found.state === "indexed" || found.state === "failed") return;
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    response = await fetch(`/api/documents/${found.id}`);
+    response = await fetch(`/api/v1/documents/${found.id}`);
   }
 }
