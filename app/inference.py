@@ -16,8 +16,9 @@ from app.store.passages import Vector
 # A small model would go on to write passages and questions of its own.
 STOP = ["<passage", "</passage", "\nQuestion:"]
 
-# A model not there yet, a host in trouble, what HAProxy answers without a host, and one that broke off in the middle.
-_NO_HOST = frozenset({404, 429, 502, 503, 504, -1})
+# A model not there yet, a door before its service, a host in trouble, what HAProxy answers without one, and one that
+# broke off in the middle.
+_NO_HOST = frozenset({404, 425, 429, 502, 503, 504, -1})
 
 
 class InferenceUnavailableError(Exception):

@@ -12,6 +12,10 @@ from inventories.settings import Site
 from tasks import patroni
 from tasks.operations import Commands, call
 
+# Patroni takes in a renewed certificate by listening anew: that nobody answers for a moment tells nothing of its
+# settings.
+PATIENTLY = "--retry 4 --retry-all-errors --retry-delay 1"
+
 
 def holds(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
     """Whether every wanted value is there, whatever else is."""
@@ -29,6 +33,11 @@ def curl(certificate: Certificate, url: str, errors: bool = False) -> str:
     )
 
 
+def asked_patiently(certificate: Certificate, url: str) -> str:
+    """The same while Patroni may be busy; a machine that has no certificate yet has no Patroni to wait for."""
+    return f"{{ test ! -e {certificate.certificate} || {curl(certificate, url)} {PATIENTLY}; }}"
+
+
 class SharedSettings(FactBase[dict[str, Any]]):
     """What Patroni holds for the whole cluster."""
 
@@ -39,7 +48,7 @@ class SharedSettings(FactBase[dict[str, Any]]):
 
     def command(self, url: str, certificate: Certificate) -> str:
         """Patroni's own answer."""
-        return f"{curl(certificate, url)} || true"
+        return f"{asked_patiently(certificate, url)} || true"
 
     def process(self, output: Iterable[str]) -> dict[str, Any]:
         """JSON."""
@@ -61,6 +70,6 @@ def cluster_settings(needed: bool, wanted: dict[str, Any], url: str, certificate
         host.noop("the cluster has the settings")
         return
     yield StringCommand(
-        f"{curl(certificate, url)} --output /dev/null --request PATCH --data @-", _stdin=json.dumps(wanted)
+        f"{curl(certificate, url)} {PATIENTLY} --output /dev/null --request PATCH --data @-", _stdin=json.dumps(wanted)
     )
     yield call(patroni.two_rounds, site)

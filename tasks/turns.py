@@ -9,7 +9,7 @@ from inventories.certificates import Certificate, certificate_of
 from inventories.network import PATRONI
 from inventories.settings import Machine, Site
 from tasks import patroni
-from tasks.dcs import curl
+from tasks.dcs import asked_patiently
 from tasks.operations import Commands, call
 
 
@@ -26,7 +26,7 @@ class Waits(FactBase[str]):
         started = "$(systemctl show --timestamp=us+utc --property=ExecMainStartTimestamp --value patroni.service)"
         return (
             f'test -n "$(find {" ".join(reads)} -newerct "{started}" -print -quit 2>/dev/null)" && echo process; '
-            f"{curl(certificate, url)} | grep -q '\"pending_restart\": *true' && echo parameters; true"
+            f"{asked_patiently(certificate, url)} | grep -q '\"pending_restart\": *true' && echo parameters; true"
         )
 
     def process(self, output: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ class OllamaStandin:
         self.breaks_off = 0
         self.chokes_on = ""
         self.chokes = 0
+        self.starting = False
         self.embedded = 0
         self.prompts: list[str] = []
         self._server: ThreadingHTTPServer | None = None
@@ -50,6 +51,7 @@ class OllamaStandin:
         self.embed_seconds = self.answer_seconds = 0.0
         self.says, self.breaks_off = None, 0
         self.chokes_on, self.chokes = "", 0
+        self.starting = False
         if self._server is None:
             self.start()
 
@@ -74,7 +76,10 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            if self.path == "/api/embed":
+            if standin.starting:
+                # What a host's door says while the service behind it comes up.
+                self._json({"error": "service = starting or stopped; one that runs"}, 425)
+            elif self.path == "/api/embed":
                 texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
                 time.sleep(standin.embed_seconds)
                 if standin.chokes and standin.chokes_on in " ".join(texts):

@@ -148,3 +148,16 @@ def told(site: Site, document: dict[str, Any]) -> list[str]:
     statement = text("select kind, passages from changes where document_id = :id order by xid, seq")
     with site.database.connect() as connection:
         return [f"{row.kind} {row.passages}" for row in connection.execute(statement, {"id": UUID(document["id"])})]
+
+
+def test_a_document_waits_for_a_host_whose_service_is_starting(site: Site, admin: Person, collection: str) -> None:
+    site.ollama.starting = True
+    document = admin.upload(collection, "gate.txt", b"The gate opens at nine.")
+
+    def waits() -> bool:
+        return "waiting" in (admin.get(f"/api/v1/documents/{document['id']}")["error"] or "")
+
+    wait_for("the document waits", waits, seconds=60)
+    site.ollama.starting = False
+
+    assert admin.settled(document)["state"] == "indexed"

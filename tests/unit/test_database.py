@@ -2,6 +2,11 @@
 
 import importlib.util
 import json
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -14,7 +19,7 @@ from inventories.certificates import certificate_of
 from inventories.settings import Site
 from inventories.sizing import share_of
 from tasks.database import CONFIG, DROP_IN, shared_settings
-from tasks.dcs import cluster_settings
+from tasks.dcs import SharedSettings, cluster_settings
 from tests.unit.plans import plan
 from tests.unit.sites import ROOT
 from tests.unit.test_settings import box, changed, without
@@ -204,3 +209,34 @@ def test_etcds_lead_is_handed_over_where_there_is_somebody_to_take_it(prod: Site
 
     assert unit in plan(prod, prod.machine("db1")).files
     assert unit not in plan(edge, edge.machines[0]).files
+
+
+def test_a_patroni_that_listens_anew_at_this_moment_is_no_cluster_without_settings(tmp_path: Path) -> None:
+    class Patroni(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"ttl": 20}')
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    certificate = SimpleNamespace(certificate=str(tmp_path / "own.crt"), key=str(tmp_path / "own.key"))
+    command = SharedSettings().command(f"http://127.0.0.1:{address[1]}/config", certificate)  # type: ignore[arg-type]
+
+    def asked() -> dict[str, Any]:
+        found = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+        return SharedSettings().process(found.stdout.splitlines())
+
+    def listen() -> None:
+        time.sleep(0.5)
+        with HTTPServer(address, Patroni) as server:
+            server.handle_request()
+
+    assert asked() == {}
+    (tmp_path / "own.crt").touch()
+    threading.Thread(target=listen, daemon=True).start()
+    assert asked() == {"ttl": 20}
