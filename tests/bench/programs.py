@@ -133,6 +133,25 @@ run(lambda: prober("/var/run/postgresql"))
 """
 )
 
+# As rag-worker asks: so many texts a call, two calls at a time.
+EMBEDDER = """
+import json, sys, time, urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+values = json.loads(sys.stdin.readline())
+texts, size = values["texts"], 16
+
+def embed(start):
+    asked = {"model": values["model"], "input": texts[start : start + size], "keep_alive": -1}
+    request = urllib.request.Request("http://127.0.0.1:11435/api/embed", json.dumps(asked).encode())
+    urllib.request.urlopen(request, timeout=120).read()
+
+began = time.monotonic()
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(embed, range(0, len(texts), size)))
+print(time.monotonic() - began)
+"""
+
 
 def spoken(program: str, **values: object) -> str:
     """The two lines that start a program."""

@@ -50,6 +50,13 @@ def at_most(
     return Figure(area, what, shown, unit, must, holds, None, None, repeats, where)
 
 
+def at_least(area: str, what: str, value: float | None, unit: str, limit: float, repeats: int, where: str) -> Figure:
+    """A figure with a lower limit; what could not be measured does not hold it."""
+    shown = None if value is None else round(value, 3)
+    holds = value is not None and value >= limit
+    return Figure(area, what, shown, unit, f"≥ {limit:g}", holds, None, None, repeats, where)
+
+
 def merge(found: Iterable[dict[str, object]], new: Sequence[Figure]) -> list[dict[str, object]]:
     """What was there and what is new; a figure of the same area and name is replaced in its place."""
     merged = {(entry.get("area"), entry.get("what")): entry for entry in found}

@@ -9,6 +9,7 @@ import pytest
 from tests.bench import failover, programs, report
 from tests.bench.__main__ import measured, missed
 from tests.bench.clients import Told
+from tests.bench.colleagues import share, slope
 from tests.bench.failover import Sample
 from tests.bench.faults import FAULTS
 from tests.bench.ledger import Verdict, Write, judge, judge_collections, longest_gap, second_primary, spread
@@ -188,7 +189,7 @@ def test_figures_are_merged_by_area_and_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "fault", "repeats", "words"),
     [
-        ("nonsense", "", "", "PART = nonsense; one of failover, pgbench is needed"),
+        ("nonsense", "", "", "PART = nonsense; one of failover, pgbench, application is needed"),
         ("failover", "nonsense", "", "FAULT = nonsense; one of postmaster, patroni"),
         ("failover", "", "many", "REPEATS = many; a number from 1 is needed"),
         ("failover", "", "0", "REPEATS = 0; a number from 1 is needed"),
@@ -229,3 +230,15 @@ def test_a_cut_of_a_port_drops_requests_and_answers_both_ways() -> None:
     assert len(rules) == 4
     assert all("{2379,2380}" in rule for rule in rules)
     assert sum("dport" in rule for rule in rules) == 2
+
+
+def test_a_share_is_the_value_that_so_many_do_not_exceed() -> None:
+    values = [float(value) for value in range(1, 101)]
+
+    assert (share(values, 0.95), share(values, 0.5), share([7.0], 0.95), share([], 0.95)) == (95, 50, 7, None)
+
+
+def test_a_slope_is_told_from_noise_around_a_level() -> None:
+    assert slope([(0.0, 10.0), (1.0, 12.0), (2.0, 14.0)]) == pytest.approx(2)
+    assert slope([(0.0, 10.0), (1.0, 12.0), (2.0, 10.0)]) == pytest.approx(0)
+    assert slope([(5.0, 10.0)]) == 0
