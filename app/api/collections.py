@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from app.api.context import Here, Me, Name, NewId, readable
+from app.api.context import Editor, Here, Me, Name, NewId, readable
 from app.api.problems import Problem
 from app.store import collections, documents
 
@@ -25,8 +25,8 @@ def list_collections(me: Me, here: Here) -> list[dict[str, Any]]:
 
 
 @router.post("/collections", status_code=201)
-async def add_collection(me: Me, here: Here, new_id: NewId, wanted: NewCollection) -> dict[str, Any]:
-    """Make a collection; its maker may write to it."""
+async def add_collection(me: Editor, here: Here, new_id: NewId, wanted: NewCollection) -> dict[str, Any]:
+    """Make a collection; its maker manages it."""
     made = await here.write(lambda connection: collections.create(connection, me, wanted.name, new_id))
     if made is None:
         raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")

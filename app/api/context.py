@@ -25,6 +25,7 @@ from app.store import collections, documents, users
 from app.store.collections import Collection
 from app.store.database import Result, Work, passing, reading
 from app.store.documents import Document
+from app.store.grants import Permission
 from app.store.users import User
 
 COOKIE = "__Host-rag"
@@ -135,6 +136,16 @@ def administrator(me: Me) -> User:
 Admin = Annotated[User, Depends(administrator)]
 
 
+def editor(me: Me) -> User:
+    """The user, who must be more than a reader."""
+    if me.role == "reader":
+        raise Problem(403, "role = reader; editor", "ask an administrator")
+    return me
+
+
+Editor = Annotated[User, Depends(editor)]
+
+
 def readable(here: Context, me: User, name: str, *, fresh: bool = False) -> Collection:
     """The collection, if the user may read it; a question reads it from a replica, management wants it fresh."""
 
@@ -147,13 +158,14 @@ def readable(here: Context, me: User, name: str, *, fresh: bool = False) -> Coll
     return found
 
 
-def found_in(connection: Connection, me: User, name: str, *, write: bool = False) -> Collection:
-    """The collection, if the user may read (or write to) it; for the transaction that then writes."""
+def found_in(connection: Connection, me: User, name: str, *, write: bool = False, manage: bool = False) -> Collection:
+    """The collection, if the user may read (or write to, or manage) it; for the transaction that then writes."""
     found = collections.find(connection, me, name)
     if found is None:
         raise not_found("collection", name)
-    if write and found.permission != "write":
-        raise Problem(403, f"collection = {name}; write permission", "ask an administrator for a grant")
+    needed: Permission = "manage" if manage else "write" if write else "read"
+    if not found.may(needed):
+        raise Problem(403, f"collection = {name}; {needed} permission", "ask who manages it for a grant")
     return found
 
 

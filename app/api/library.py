@@ -106,8 +106,8 @@ async def delete(me: Me, here: Here, document_id: UUID) -> None:
             if found:
                 return
             raise not_found("document", document_id)
-        if collection.permission != "write":
-            raise Problem(403, f"collection = {collection.name}; write permission", "ask an administrator for a grant")
+        if not collection.may("write"):
+            raise Problem(403, f"collection = {collection.name}; write permission", "ask who manages it for a grant")
         found.append(document.id)
         documents.delete(connection, document)
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app import log
-from app.api import accounts, collections, health, library, problems, questions
+from app.api import accounts, collections, grants, groups, health, library, problems, questions, users
 from app.api.context import Context
 from app.api.edge import Edge
 from app.api.recorder import Recorder
@@ -40,7 +40,7 @@ def application() -> FastAPI:
     )
     app.state.settings = settings
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, collections, library, questions, health, pages):
+    for module in (accounts, users, groups, grants, collections, library, questions, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     problems.install(app)

@@ -1,6 +1,7 @@
 """People: their password hashes, roles, and what they may see."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -8,7 +9,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Row, text
 
-Role = Literal["admin", "user"]
+Role = Literal["admin", "editor", "reader"]
 
 _HASHER = PasswordHasher()
 # An unknown name must cost as long as a wrong password, else names can be told apart by the clock. Written down, since
@@ -16,11 +17,28 @@ _HASHER = PasswordHasher()
 _NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$WpkRto4+XhABGWh3SmDNZA$7/B4/xIetD+dhfKHOL9C/Gn4FZJIdUwBC3d/OT3tMiA"
 
 
+_LISTED = """
+select u.id, u.name, u.role, u.disabled, u.created_at, array(
+    select g.name from members m join groups g on g.id = m.group_id where m.user_id = u.id order by g.name
+) as groups from users u
+"""
+
+
 @dataclass(frozen=True)
 class User:
     id: UUID
     name: str
     role: Role
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A user as an administrator's list shows them."""
+
+    user: User
+    disabled: bool
+    created_at: datetime
+    groups: list[str]
 
 
 @dataclass(frozen=True)
@@ -65,20 +83,20 @@ def account(connection: Connection, name: str) -> Account | None:
     row = connection.execute(
         text("select id, name, role, password_hash from users where name = :name and not disabled"), {"name": name}
     ).one_or_none()
-    return Account(User(row.id, row.name, row.role), row.password_hash) if row else None
+    return Account(_user(row), row.password_hash) if row else None
 
 
 def find(connection: Connection, user_id: UUID) -> User | None:
     """The user with this id, unless disabled."""
     statement = text("select id, name, role from users where id = :id and not disabled")
     row = connection.execute(statement, {"id": user_id}).one_or_none()
-    return User(row.id, row.name, row.role) if row else None
+    return _user(row) if row else None
 
 
 def find_by_name(connection: Connection, name: str) -> User | None:
     """The user of this name, disabled or not."""
     row = connection.execute(text("select id, name, role from users where name = :name"), {"name": name}).one_or_none()
-    return User(row.id, row.name, row.role) if row else None
+    return _user(row) if row else None
 
 
 def create(connection: Connection, wanted: NewUser) -> User | None:
@@ -113,13 +131,26 @@ def set_disabled(connection: Connection, user_id: UUID, disabled: bool) -> None:
     )
 
 
-def everybody(connection: Connection, only: UUID | None = None) -> list[Row[Any]]:
-    """Name, role and ``disabled`` of every user, by name; or of that one only."""
-    statement = text(
-        "select name, role, disabled from users where cast(:only as uuid) is null or id = cast(:only as uuid)"
-        " order by name"
-    )
-    return list(connection.execute(statement, {"only": only}))
+def set_role(connection: Connection, user_id: UUID, role: Role) -> None:
+    """Let the user do what the role may, from the next request on."""
+    connection.execute(text("update users set role = :role where id = :id"), {"id": user_id, "role": role})
+
+
+def delete(connection: Connection, user_id: UUID) -> None:
+    """Remove the user with their questions, memberships and grants; what they made for others stays."""
+    connection.execute(text("delete from questions where user_id = :id"), {"id": user_id})
+    connection.execute(text("delete from users where id = :id"), {"id": user_id})
+
+
+def listed(connection: Connection, limit: int, after: str = "") -> list[Entry]:
+    """Everybody by name, also those shut out, behind ``after``."""
+    statement = text(_LISTED + "where u.name > :after order by u.name limit :limit")
+    return [_entry(row) for row in connection.execute(statement, {"after": after, "limit": limit})]
+
+
+def entry(connection: Connection, user_id: UUID) -> Entry:
+    """The same of one user, who must be there."""
+    return _entry(connection.execute(text(_LISTED + "where u.id = :id"), {"id": user_id}).one())
 
 
 def ensure_admin(connection: Connection, wanted: NewUser) -> bool:
@@ -127,3 +158,12 @@ def ensure_admin(connection: Connection, wanted: NewUser) -> bool:
     if find_by_name(connection, wanted.name):
         return False
     return create(connection, wanted) is not None
+
+
+def _entry(row: Row[Any]) -> Entry:
+    return Entry(_user(row), row.disabled, row.created_at, list(row.groups))
+
+
+def _user(row: Row[Any]) -> User:
+    # What the program before the roles wrote during a roll.
+    return User(row.id, row.name, "editor" if row.role == "user" else row.role)

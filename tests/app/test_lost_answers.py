@@ -112,15 +112,15 @@ def test_a_user_is_added_once(site: Site, wire: Wire, far: Person) -> None:
     assert site.sign_in(name)
 
 
-def test_a_collection_is_made_once_and_its_maker_may_write(site: Site, wire: Wire, far: Person) -> None:
+def test_a_collection_is_made_once_and_its_maker_manages_it(site: Site, wire: Wire, far: Person) -> None:
     name = f"c{uuid4().hex[:8]}"
     wire.lose_every_other()
 
     answer = far.call("POST", "/api/v1/collections", json={"name": name})
 
     assert (answer.status_code, wire.lost) == (201, 1)
-    statement = "select permission from collections c join grants on collection_id = c.id where name = :name"
-    assert rows(site, statement, name=name) == [("write",)]
+    statement = "select manages from collections c join grants on collection_id = c.id where name = :name"
+    assert rows(site, statement, name=name) == [(True,)]
 
 
 @pytest.mark.parametrize("path", ["/api/v1/users", "/api/v1/collections"])
@@ -170,7 +170,7 @@ def test_a_repeated_write_gives_a_document_that_failed_meanwhile_no_second_chanc
 
 def test_a_grant_is_given_and_taken_once(site: Site, wire: Wire, far: Person, collection: str) -> None:
     name = site.add_user().get("/api/v1/me")["name"]
-    path = f"/api/v1/collections/{collection}/grants/{name}"
+    path = f"/api/v1/collections/{collection}/grants/users/{name}"
     statement = "select permission from grants join users u on u.id = user_id where u.name = :name"
     wire.lose_every_other()
 
@@ -204,7 +204,34 @@ def test_a_person_is_shut_out_and_given_a_password_once(site: Site, wire: Wire, 
     answer = far.call("PATCH", f"/api/v1/users/{name}", json={"disabled": True, "password": "another long password"})
 
     assert (answer.status_code, wire.lost) == (200, 1)
-    assert answer.json() == {"name": name, "role": "user", "disabled": True}
+    assert (answer.json()["name"], answer.json()["disabled"]) == (name, True)
+
+
+def test_a_person_and_a_group_are_deleted_once(wire: Wire, far: Person) -> None:
+    name = f"n{uuid4().hex[:8]}"
+    for path in ("users", "groups"):
+        body = {"name": name} | ({"password": PASSWORD} if path == "users" else {})
+        assert far.call("POST", f"/api/v1/{path}", json=body).status_code == 201
+        wire.lose_every_other()
+
+        answer = far.call("DELETE", f"/api/v1/{path}/{name}")
+
+        wire.losing = False
+        assert (answer.status_code, wire.lost) == (204, 1)
+        assert far.call("DELETE", f"/api/v1/{path}/{name}").status_code == 404
+
+
+def test_a_group_is_made_once_and_given_its_grant_once(site: Site, wire: Wire, far: Person, collection: str) -> None:
+    name = f"g{uuid4().hex[:8]}"
+    wire.lose_every_other()
+
+    made = far.call("POST", "/api/v1/groups", json={"name": name})
+    joined = far.call("PUT", f"/api/v1/groups/{name}/members/admin")
+    given = far.call("PUT", f"/api/v1/collections/{collection}/grants/groups/{name}", json={"permission": "write"})
+
+    assert (made.status_code, joined.status_code, given.status_code, wire.lost) == (201, 200, 200, 3)
+    statement = "select permission from group_grants join groups g on g.id = group_id where g.name = :name"
+    assert rows(site, statement, name=name) == [("write",)]
 
 
 def test_a_document_is_deleted_once_and_the_indexes_told_once(

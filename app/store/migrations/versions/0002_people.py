@@ -1,8 +1,54 @@
 """Sessions, groups, API keys, lock-out and audit."""
 
+from alembic import op
+
 revision = "0002"
 down_revision = "0001"
 
+# The program before this one knows 'user' and compares with 'admin' alone: what it writes meanwhile is an editor's.
+ROLES = """
+alter table users drop constraint users_role_check;
+alter table users add constraint users_role_check check (role in ('admin', 'editor', 'reader', 'user'));
+update users set role = 'editor' where role = 'user';
+"""
+
+# A person leaves, what they made stays.
+MAKERS = """
+alter table collections drop constraint collections_created_by_fkey;
+alter table collections add constraint collections_created_by_fkey
+    foreign key (created_by) references users on delete set null;
+alter table documents drop constraint documents_created_by_fkey;
+alter table documents add constraint documents_created_by_fkey
+    foreign key (created_by) references users on delete set null;
+"""
+
+# Whoever manages a collection may write to it, and 'write' is all that the program before this one understands.
+GROUPS = """
+create table groups (
+    id uuid primary key,
+    name text not null unique,
+    created_at timestamptz not null default now()
+);
+create table members (
+    group_id uuid not null references groups on delete cascade,
+    user_id uuid not null references users on delete cascade,
+    primary key (group_id, user_id)
+);
+create index members_user on members (user_id);
+alter table grants add column manages boolean not null default false;
+create index grants_user on grants (user_id);
+update grants g set manages = true from collections c
+    where c.id = g.collection_id and c.created_by = g.user_id and g.permission = 'write';
+create table group_grants (
+    collection_id uuid not null references collections on delete cascade,
+    group_id uuid not null references groups on delete cascade,
+    permission text not null check (permission in ('read', 'write', 'manage')),
+    primary key (collection_id, group_id)
+);
+create index group_grants_group on group_grants (group_id);
+"""
+
 
 def upgrade() -> None:
-    pass
+    for statements in (ROLES, MAKERS, GROUPS):
+        op.execute(statements)

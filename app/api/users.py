@@ -1,0 +1,141 @@
+"""People, as administrators add, change and remove them."""
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
+from starlette.concurrency import run_in_threadpool
+
+from app.api.context import Admin, Here, Name, NewId
+from app.api.paging import After, Limit, Page, page, place_of
+from app.api.problems import Problem, not_found
+from app.store import users
+from app.store.users import Role, User
+
+router = APIRouter(prefix="/api/v1/users", tags=["people"])
+
+
+class NewUser(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: Name
+    password: str = Field(min_length=12, max_length=1000)
+    role: Role = Field(default="editor", description="A reader only reads, whatever is granted; an editor makes too.")
+
+
+class Change(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    password: str | None = Field(default=None, min_length=12, max_length=1000)
+    disabled: bool | None = Field(default=None, description="Shut out at once, or let in again.")
+    role: Role | None = None
+
+
+class UserShown(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "7d0c4f0e-0000-4000-8000-000000000001",
+                "name": "ada",
+                "role": "editor",
+                "disabled": False,
+                "created_at": "2026-11-27T08:30:00Z",
+                "groups": ["engineers"],
+            }
+        }
+    )
+    id: UUID
+    name: str
+    role: Role
+    disabled: bool = Field(description="May not sign in, and no token or key of theirs is taken.")
+    created_at: datetime
+    groups: list[str]
+
+    @classmethod
+    def of(cls, entry: users.Entry) -> Self:
+        return cls(
+            id=entry.user.id,
+            name=entry.user.name,
+            role=entry.user.role,
+            disabled=entry.disabled,
+            created_at=entry.created_at,
+            groups=entry.groups,
+        )
+
+
+@router.post("", status_code=201)
+async def add_user(_: Admin, here: Here, new_id: NewId, wanted: NewUser) -> UserShown:
+    """Add a person."""
+    new = await run_in_threadpool(users.new, new_id, wanted.name, wanted.password, wanted.role)
+
+    def work(connection: Connection) -> UserShown:
+        made = users.create(connection, new)
+        if made is None:
+            raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
+        return UserShown.of(users.entry(connection, made.id))
+
+    return await here.write(work)
+
+
+@router.get("")
+def list_users(_: Admin, here: Here, after: After = "", limit: Limit = 100) -> Page[UserShown]:
+    """Everybody by name, also those who may no longer sign in."""
+    place = place_of(after, 1) or ("",)
+    found = here.fresh(lambda connection: users.listed(connection, limit + 1, place[0]))
+    return page(found, limit, lambda entry: (entry.user.name,), UserShown.of)
+
+
+@router.patch("/{name}")
+async def change_user(me: Admin, here: Here, name: str, wanted: Change) -> UserShown:
+    """Give a person another password or role, or shut them out at once, or let them in again."""
+    if name == me.name and (wanted.disabled or wanted.role):
+        raise _oneself(name)
+    password = None if wanted.password is None else await run_in_threadpool(users.hashed, wanted.password)
+
+    def work(connection: Connection) -> UserShown:
+        user = known(connection, name)
+        if password is not None:
+            users.set_password(connection, user.id, password)
+        if wanted.disabled is not None:
+            users.set_disabled(connection, user.id, wanted.disabled)
+        if wanted.role is not None:
+            users.set_role(connection, user.id, wanted.role)
+        return UserShown.of(users.entry(connection, user.id))
+
+    return await here.write(work)
+
+
+@router.delete("/{name}", status_code=204)
+async def delete_user(me: Admin, here: Here, name: str) -> None:
+    """Remove a person with their questions, keys, memberships and grants; what they made for others stays."""
+    if name == me.name:
+        raise _oneself(name)
+    if name == here.settings.admin_user:
+        needed = "another than the site's first administrator, whom the next deploy would bring back"
+        raise Problem(409, f"name = {name}; {needed}", f"PATCH /api/v1/users/{name} with disabled")
+    found: list[UUID] = []
+
+    def work(connection: Connection) -> None:
+        user = users.find_by_name(connection, name)
+        if user is None:
+            # Gone when they were there before: an earlier try was committed.
+            if found:
+                return
+            raise not_found("user", name)
+        found.append(user.id)
+        users.delete(connection, user.id)
+
+    await here.write(work)
+
+
+def known(connection: Connection, name: str) -> User:
+    """The user of this name; raise 404 when there is none."""
+    user = users.find_by_name(connection, name)
+    if user is None:
+        raise not_found("user", name)
+    return user
+
+
+def _oneself(name: str) -> Problem:
+    return Problem(409, f"name = {name}; somebody else, you are signed in with it", "ask another administrator")
