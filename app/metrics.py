@@ -14,6 +14,7 @@ SEARCH_DEGRADED = Counter("rag_search_degraded_total", "Searches without one of 
 FIRST_TOKEN_SECONDS = Histogram("rag_first_token_seconds", "Time from question to first word.", buckets=_SECONDS)
 ANSWER_SECONDS = Histogram("rag_answer_seconds", "Time from question to checked answer.", buckets=_SECONDS)
 UNRECORDED = Counter("rag_questions_unrecorded_total", "Questions whose record was lost for want of a primary.")
+LATER_LOST = Counter("rag_later_lost_total", "Small writes lost for want of a primary, by what they were.", ["what"])
 IN_FLIGHT = Gauge("rag_inference_in_flight", "Calls to inference hosts now.", ["kind"], multiprocess_mode="livesum")
 SHED = Counter("rag_inference_shed_total", "Calls turned away because too many were in flight.", ["kind"])
 

@@ -151,6 +151,7 @@ class Settings(Table):
         default="admin", min_length=1, description="First administrator; the first migration adds it."
     )
     token_seconds: int = Field(default=3600, ge=60, le=86400, description="Life of a sign-in.")
+    audit_days: int = Field(default=400, ge=30, le=36500, description="How long an entry of the audit is kept.")
     listen: Listen = Listen()
     database: Database
     chroma: Chroma = Chroma()

@@ -4,10 +4,11 @@ from typing import Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
+from sqlalchemy import Connection
 
-from app.api.context import Editor, Here, Me, Name, NewId, readable
+from app.api.context import By, Editor, Here, Me, Name, NewId, readable
 from app.api.problems import Problem
-from app.store import collections, documents
+from app.store import audit, collections, documents
 
 router = APIRouter(prefix="/api/v1", tags=["collections"])
 
@@ -25,12 +26,17 @@ def list_collections(me: Me, here: Here) -> list[dict[str, Any]]:
 
 
 @router.post("/collections", status_code=201)
-async def add_collection(me: Editor, here: Here, new_id: NewId, wanted: NewCollection) -> dict[str, Any]:
+async def add_collection(me: Editor, by: By, here: Here, new_id: NewId, wanted: NewCollection) -> dict[str, Any]:
     """Make a collection; its maker manages it."""
-    made = await here.write(lambda connection: collections.create(connection, me, wanted.name, new_id))
-    if made is None:
-        raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
-    return {"name": made.name, "permission": made.permission}
+
+    def work(connection: Connection) -> dict[str, Any]:
+        made = collections.create(connection, me, wanted.name, new_id)
+        if made is None:
+            raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
+        audit.note(connection, by, "collection.create", f"collections/{made.name}")
+        return {"name": made.name, "permission": made.permission}
+
+    return await here.write(work)
 
 
 @router.get("/collections/{name}")

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.api import tokens
+from app.api.later import Later
 from app.api.problems import Problem, not_found
 from app.api.recorder import Recorder
 from app.api.writers import Writers
@@ -22,6 +23,7 @@ from app.retrieve.search import Searcher
 from app.retrieve.weights import Frequencies
 from app.settings import Settings
 from app.store import collections, documents, users
+from app.store.audit import Actor
 from app.store.collections import Collection
 from app.store.database import Result, Work, passing, reading
 from app.store.documents import Document
@@ -53,6 +55,7 @@ class Context:
     vectors: Vectors
     inference: InferencePool
     recorder: Recorder
+    later: Later
     frequencies: Frequencies = field(default_factory=Frequencies)
     missed: Missed = field(default_factory=Missed)
     sign_ins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
@@ -103,6 +106,25 @@ def signed_in(request: Request, here: Here) -> User:
 
 
 Me = Annotated[User, Depends(signed_in)]
+
+
+def address(request: Request) -> str:
+    """Where the client is; the balancer says so, who alone reaches us and lets nobody else say it."""
+    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+    return (told or (request.client.host if request.client else ""))[:64]
+
+
+def actor(request: Request, name: str) -> Actor:
+    """Somebody of this name who acts in this request."""
+    return Actor(name, str(request.scope.get("request_id", "")), address(request))
+
+
+def acting(request: Request, me: Me) -> Actor:
+    """Who acts, for the audit."""
+    return actor(request, me.name)
+
+
+By = Annotated[Actor, Depends(acting)]
 
 
 def new_id(

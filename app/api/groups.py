@@ -4,11 +4,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
-from app.api.context import Admin, Here, Name, NewId
+from app.api.context import Admin, By, Here, Name, NewId
 from app.api.paging import After, Limit, Page, page, place_of
 from app.api.problems import Problem, not_found
 from app.api.users import known as known_user
-from app.store import groups
+from app.store import audit, groups
 from app.store.groups import Group
 
 router = APIRouter(prefix="/api/v1/groups", tags=["people"])
@@ -31,13 +31,14 @@ class GroupShown(BaseModel):
 
 
 @router.post("", status_code=201)
-async def add_group(_: Admin, here: Here, new_id: NewId, wanted: NewGroup) -> GroupShown:
+async def add_group(_: Admin, by: By, here: Here, new_id: NewId, wanted: NewGroup) -> GroupShown:
     """Make a group, still empty."""
 
     def work(connection: Connection) -> GroupShown:
         made = groups.create(connection, new_id, wanted.name)
         if made is None:
             raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
+        audit.note(connection, by, "group.create", f"groups/{made.name}")
         return _shown(connection, made)
 
     return await here.write(work)
@@ -58,7 +59,7 @@ def show_group(_: Admin, here: Here, name: str) -> GroupShown:
 
 
 @router.delete("/{name}", status_code=204)
-async def delete_group(_: Admin, here: Here, name: str) -> None:
+async def delete_group(_: Admin, by: By, here: Here, name: str) -> None:
     """Remove the group; what was granted to it ends for its members."""
     found: list[Group] = []
 
@@ -71,28 +72,31 @@ async def delete_group(_: Admin, here: Here, name: str) -> None:
             raise not_found("group", name)
         found.append(group)
         groups.delete(connection, group.id)
+        audit.note(connection, by, "group.delete", f"groups/{name}")
 
     await here.write(work)
 
 
 @router.put("/{name}/members/{user}")
-async def add_member(_: Admin, here: Here, name: str, user: str) -> GroupShown:
+async def add_member(_: Admin, by: By, here: Here, name: str, user: str) -> GroupShown:
     """Let a person into the group, and so to all that is granted to it."""
 
     def work(connection: Connection) -> GroupShown:
         group = known(connection, name)
         groups.add(connection, group.id, known_user(connection, user).id)
+        audit.note(connection, by, "group.add", f"groups/{name}", {"member": user})
         return _shown(connection, group)
 
     return await here.write(work)
 
 
 @router.delete("/{name}/members/{user}", status_code=204)
-async def remove_member(_: Admin, here: Here, name: str, user: str) -> None:
+async def remove_member(_: Admin, by: By, here: Here, name: str, user: str) -> None:
     """Take a person out of the group."""
 
     def work(connection: Connection) -> None:
         groups.remove(connection, known(connection, name).id, known_user(connection, user).id)
+        audit.note(connection, by, "group.remove", f"groups/{name}", {"member": user})
 
     await here.write(work)
 

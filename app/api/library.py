@@ -10,9 +10,9 @@ from uuid import UUID
 from fastapi import APIRouter, Response, UploadFile
 from sqlalchemy import Connection
 
-from app.api.context import Here, Me, NewId, document_of, found_in, readable
+from app.api.context import By, Here, Me, NewId, document_of, found_in, readable
 from app.api.problems import Problem, key_of_another_request, not_found
-from app.store import collections, documents, passages
+from app.store import audit, collections, documents, passages
 from app.store.database import reading
 from app.store.documents import Document, Place, Upload
 
@@ -22,7 +22,7 @@ MOST_LISTED = 1000
 
 
 @router.post("/collections/{name}/documents", status_code=202)
-async def upload(me: Me, here: Here, new_id: NewId, name: str, file: UploadFile) -> dict[str, Any]:
+async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: UploadFile) -> dict[str, Any]:
     """Store a document; it becomes searchable a little later, as its state tells."""
     most = here.settings.upload.max_bytes
 
@@ -45,6 +45,8 @@ async def upload(me: Me, here: Here, new_id: NewId, name: str, file: UploadFile)
         stored = documents.store(connection, wanted)
         if stored is None:
             raise key_of_another_request()
+        detail = {"collection": name, "file_name": stored.file_name, "sha256": stored.sha256}
+        audit.note(connection, by, "document.upload", f"documents/{stored.id}", detail)
         return stored
 
     return shown(await here.write(work))
@@ -94,7 +96,7 @@ def passage(me: Me, here: Here, document_id: UUID, ordinal: int) -> dict[str, An
 
 
 @router.delete("/documents/{document_id}", status_code=204)
-async def delete(me: Me, here: Here, document_id: UUID) -> None:
+async def delete(me: Me, by: By, here: Here, document_id: UUID) -> None:
     """Remove the document, its passages and, on every host, its vectors."""
     found: list[UUID] = []
 
@@ -110,6 +112,8 @@ async def delete(me: Me, here: Here, document_id: UUID) -> None:
             raise Problem(403, f"collection = {collection.name}; write permission", "ask who manages it for a grant")
         found.append(document.id)
         documents.delete(connection, document)
+        detail = {"collection": collection.name, "file_name": document.file_name}
+        audit.note(connection, by, "document.delete", f"documents/{document_id}", detail)
 
     await here.write(work)
 

@@ -8,9 +8,11 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from app import log
-from app.api import accounts, collections, grants, groups, health, library, problems, questions, users
+from app.api import accounts, audit, collections, grants, groups, health, library, problems, questions, users
 from app.api.context import Context
 from app.api.edge import Edge
+from app.api.housekeeping import keep_house
+from app.api.later import Later
 from app.api.recorder import Recorder
 from app.api.writers import Writers
 from app.index.vectors import Vectors
@@ -40,7 +42,7 @@ def application() -> FastAPI:
     )
     app.state.settings = settings
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, users, groups, grants, collections, library, questions, health, pages):
+    for module in (accounts, users, groups, grants, audit, collections, library, questions, health, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
     problems.install(app)
@@ -52,7 +54,7 @@ def make_context(settings: Settings) -> Context:
     database = settings.database
     # Half of the connections to the primary are for writes, the others for reading what was just written.
     writers = max(1, database.pool_size // 2)
-    primary = engine(database, "read-write", database.statement_seconds, at_least=writers + 2)
+    primary = engine(database, "read-write", database.statement_seconds, at_least=writers + 3)
     key = credential("token-key")
     if len(key) < SHORTEST_KEY:
         raise ConfigurationError(f"credential token-key = {len(key)} characters; at least {SHORTEST_KEY}")
@@ -65,6 +67,7 @@ def make_context(settings: Settings) -> Context:
         vectors=Vectors(settings.chroma),
         inference=InferencePool(settings.inference),
         recorder=Recorder(primary),
+        later=Later(primary),
     )
 
 
@@ -75,12 +78,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     except ConfigurationError as error:
         refuse(error)
     app.state.context = here
-    recording = asyncio.create_task(here.recorder.run())
+    tasks = [asyncio.create_task(here.recorder.run()), asyncio.create_task(keep_house(here))]
     yield
-    recording.cancel()
-    await asyncio.gather(recording, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await here.recorder.drain(seconds=3)
     here.recorder.close()
+    await asyncio.to_thread(here.later.close)
     here.writers.close()
     here.replica.dispose()
     here.primary.dispose()

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import metrics
 from app.answer.ask import Event, ask, described
-from app.api.context import Context, Here, Me, readable
+from app.api.context import By, Context, Here, Me, readable
 from app.api.problems import described as described_problem
 from app.api.problems import translated
 from app.api.streams import with_heartbeats
@@ -23,6 +23,7 @@ from app.inference import BusyError, InferenceUnavailableError
 from app.ingest.clean import clean
 from app.retrieve.search import Found, search
 from app.store import questions
+from app.store.audit import Actor
 from app.store.collections import Collection
 from app.store.questions import Question
 from app.store.users import User
@@ -50,7 +51,7 @@ async def find(me: Me, here: Here, collection: str, q: Annotated[Text, Query()],
 
 
 @router.post("/questions")
-async def question(me: Me, here: Here, asked: Asked) -> Response:
+async def question(me: Me, by: By, here: Here, asked: Asked) -> Response:
     """Answer from the collection, at once as JSON or as a stream of events."""
     began = time.monotonic()
     where = await run_in_threadpool(readable, here, me, asked.collection)
@@ -61,7 +62,7 @@ async def question(me: Me, here: Here, asked: Asked) -> Response:
             found = await search(here.searcher, where.id, asked.question, here.settings.answering.passages)
             if found.missing == "inference":
                 raise InferenceUnavailableError(f"inference = {here.settings.inference.url}; a host that answers")
-            events = _recorded(here, me, where, asked, found, began)
+            events = _recorded(here, me, by, where, asked, found, began)
             if asked.stream:
                 # From here on the stream holds the turn, and lets it go however it ends.
                 held = stack.pop_all()
@@ -90,7 +91,7 @@ def history(me: Me, here: Here, limit: int = 50) -> list[dict[str, Any]]:
 
 
 async def _recorded(
-    here: Context, me: User, where: Collection, asked: Asked, found: Found, began: float
+    here: Context, me: User, by: Actor, where: Collection, asked: Asked, found: Found, began: float
 ) -> AsyncIterator[Event]:
     async for event in ask(here.settings, here.inference, asked.question, found, began):
         if event.name == "answer":
@@ -106,7 +107,9 @@ async def _recorded(
                     model=event.data["model"],
                     seconds=time.monotonic() - began,
                     asked_at=datetime.now(UTC),
-                )
+                ),
+                by,
+                where.name,
             )
         yield event
 

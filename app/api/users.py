@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from app.api.context import Admin, Here, Name, NewId
+from app.api.context import Admin, By, Here, Name, NewId
 from app.api.paging import After, Limit, Page, page, place_of
 from app.api.problems import Problem, not_found
-from app.store import users
+from app.store import audit, users
 from app.store.users import Role, User
 
 router = APIRouter(prefix="/api/v1/users", tags=["people"])
@@ -65,7 +65,7 @@ class UserShown(BaseModel):
 
 
 @router.post("", status_code=201)
-async def add_user(_: Admin, here: Here, new_id: NewId, wanted: NewUser) -> UserShown:
+async def add_user(_: Admin, by: By, here: Here, new_id: NewId, wanted: NewUser) -> UserShown:
     """Add a person."""
     new = await run_in_threadpool(users.new, new_id, wanted.name, wanted.password, wanted.role)
 
@@ -73,6 +73,7 @@ async def add_user(_: Admin, here: Here, new_id: NewId, wanted: NewUser) -> User
         made = users.create(connection, new)
         if made is None:
             raise Problem(409, f"name = {wanted.name}; one not taken yet", "choose another name")
+        audit.note(connection, by, "user.create", f"users/{made.name}", {"role": made.role})
         return UserShown.of(users.entry(connection, made.id))
 
     return await here.write(work)
@@ -87,7 +88,7 @@ def list_users(_: Admin, here: Here, after: After = "", limit: Limit = 100) -> P
 
 
 @router.patch("/{name}")
-async def change_user(me: Admin, here: Here, name: str, wanted: Change) -> UserShown:
+async def change_user(me: Admin, by: By, here: Here, name: str, wanted: Change) -> UserShown:
     """Give a person another password or role, or shut them out at once, or let them in again."""
     if name == me.name and (wanted.disabled or wanted.role):
         raise _oneself(name)
@@ -101,13 +102,18 @@ async def change_user(me: Admin, here: Here, name: str, wanted: Change) -> UserS
             users.set_disabled(connection, user.id, wanted.disabled)
         if wanted.role is not None:
             users.set_role(connection, user.id, wanted.role)
+        # Of a password only that there is another one.
+        detail = wanted.model_dump(exclude_none=True, exclude={"password"}) | (
+            {"password": "another"} if password else {}
+        )
+        audit.note(connection, by, "user.change", f"users/{name}", detail)
         return UserShown.of(users.entry(connection, user.id))
 
     return await here.write(work)
 
 
 @router.delete("/{name}", status_code=204)
-async def delete_user(me: Admin, here: Here, name: str) -> None:
+async def delete_user(me: Admin, by: By, here: Here, name: str) -> None:
     """Remove a person with their questions, keys, memberships and grants; what they made for others stays."""
     if name == me.name:
         raise _oneself(name)
@@ -125,6 +131,7 @@ async def delete_user(me: Admin, here: Here, name: str) -> None:
             raise not_found("user", name)
         found.append(user.id)
         users.delete(connection, user.id)
+        audit.note(connection, by, "user.delete", f"users/{name}")
 
     await here.write(work)
 

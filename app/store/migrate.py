@@ -36,10 +36,16 @@ select not has_database_privilege(:user, current_database(), 'connect')
     or exists (
         select from ours where relkind = 'r' and not (
             has_table_privilege(:reader, oid, 'select') and has_table_privilege(:user, oid, 'select')
-            and (relname = 'alembic_version' or has_table_privilege(:user, oid, 'insert')
-                and has_table_privilege(:user, oid, 'update') and has_table_privilege(:user, oid, 'delete'))
+            and (relname = 'alembic_version' or has_table_privilege(:user, oid, 'insert'))
+            and (relname in ('alembic_version', 'audit')
+                or has_table_privilege(:user, oid, 'update') and has_table_privilege(:user, oid, 'delete'))
         )
     )
+    or exists (
+        select from ours where relname = 'audit' and not pg_has_role(:user, relowner, 'member')
+        and has_table_privilege(:user, oid, 'update, delete, truncate')
+    )
+    or not coalesce(has_function_privilege(:user, to_regprocedure('purge_audit(interval)'), 'execute'), false)
     or exists (
         select from ours where case when relkind = 'S' then not has_sequence_privilege(:user, oid, 'usage') end
     )
@@ -119,9 +125,11 @@ def _give_privileges(connection: Connection, database: Database) -> None:
         f"grant usage on sequence {sequences} to {user}",
     ):
         connection.execute(text(statement))
-    # The schema's version says what the owner did.
+    connection.execute(text(f"grant execute on function purge_audit(interval) to {user}"))
+    # The schema's version says what the owner did, and the audit what everybody did: nobody else rewrites either.
     if database.owner and database.owner != database.user:
         connection.execute(text(f"revoke insert, update, delete on alembic_version from {user}"))
+        connection.execute(text(f"revoke update, delete, truncate on audit from {user}"))
 
 
 def _ours(connection: Connection, kind: str) -> str:

@@ -10,7 +10,7 @@ from fastapi.templating import Jinja2Templates
 
 from app.api import tokens
 from app.api.accounts import verified
-from app.api.context import COOKIE, Here, document_of, signed_in
+from app.api.context import COOKIE, Here, actor, document_of, signed_in
 from app.api.problems import Problem, not_found
 from app.store import collections, passages
 from app.store.database import reading
@@ -54,7 +54,7 @@ async def sign_in(
 ) -> Response:
     """Put the token where scripts cannot read it and other sites cannot send it."""
     try:
-        user = await verified(here, username, password[:1000])
+        user = await verified(here, actor(request, username), password[:1000])
     except Problem as problem:
         return _page(request, "sign-in.html", status=problem.status, error=problem.error)
     seconds = here.settings.token_seconds

@@ -21,6 +21,7 @@ from app.inference import worker_client
 from app.ingest.worker import Worker, work_once
 from app.settings import load
 from app.store import documents, jobs, questions
+from app.store.audit import Actor
 from app.store.database import engine
 from app.store.documents import Upload
 from app.store.questions import Question
@@ -109,6 +110,8 @@ def test_a_user_is_added_once(site: Site, wire: Wire, far: Person) -> None:
 
     assert (answer.status_code, wire.lost) == (201, 1)
     assert rows(site, "select cast(id as text) from users where name = :name", name=name) == [(answer.json()["id"],)]
+    noted = "select actor from audit where action = 'user.create' and object = :object"
+    assert rows(site, noted, object=f"users/{name}") == [("admin",)]
     assert site.sign_in(name)
 
 
@@ -131,7 +134,8 @@ def test_a_name_that_is_anothers_is_still_a_conflict(wire: Wire, far: Person, pa
 
     answer = far.call("POST", path, json=taken)
 
-    assert (answer.status_code, wire.lost) == (409, 1)
+    # What was refused is rolled back: there is no commit whose answer could get lost.
+    assert (answer.status_code, wire.lost) == (409, 0)
 
 
 def test_a_document_is_stored_once_with_one_job(site: Site, wire: Wire, far: Person, collection: str) -> None:
@@ -347,18 +351,20 @@ def test_a_question_is_recorded_once(site: Site, wire: Wire, worker: Worker) -> 
     assert wire.lost == 2
     with site.database.connect() as connection:
         assert len(questions.of_user(connection, question.user_id, 10)) == 1
+    noted = "select actor from audit where action = 'question.ask' and object = :object"
+    assert rows(site, noted, object=f"questions/{question.id}") == [("ada",)]
 
 
 async def recorded(primary: Engine, question: Question) -> None:
     recorder = Recorder(primary)
-    recorder.record(question)
+    recorder.record(question, Actor("ada"), "manuals")
     running = asyncio.create_task(recorder.run())
     async with asyncio.timeout(20):
         while not await asyncio.to_thread(known, primary, question):
             await asyncio.sleep(0.05)
     # One more, behind which nothing is left of the first.
     later = replace(question, id=uuid4(), user_id=uuid4())
-    recorder.record(later)
+    recorder.record(later, Actor("ada"), "manuals")
     async with asyncio.timeout(20):
         while not await asyncio.to_thread(known, primary, later):
             await asyncio.sleep(0.05)

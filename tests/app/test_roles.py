@@ -56,6 +56,36 @@ def test_the_reader_changes_no_row_and_the_application_does(site: Site, statemen
     assert refused(site, "rag", statement) is None
 
 
+@pytest.mark.parametrize("change", ["update audit set actor = 'x'", "delete from audit", "truncate audit"])
+@pytest.mark.parametrize("role", ["rag", "rag_read"])
+def test_nobody_but_the_owner_rewrites_the_audit(site: Site, role: str, change: str) -> None:
+    assert refused(site, role, change) == DENIED
+    assert refused(site, "rag_owner", change) is None
+
+
+def test_the_application_adds_to_the_audit_and_purges_what_is_old_enough(site: Site) -> None:
+    add = (
+        "insert into audit (id, actor, action, object, detail, request_id, address)"
+        " values (gen_random_uuid(), 'ada', 'test', 'things/1', '{}', '', '')"
+    )
+
+    assert (refused(site, "rag", add), refused(site, "rag_read", add)) == (None, DENIED)
+    assert refused(site, "rag", "select purge_audit(interval '30 days')") is None
+    assert refused(site, "rag", "select purge_audit(interval '29 days 23 hours')") == "23514"
+    assert refused(site, "rag", "select purge_audit(null)") == "23514"
+    assert refused(site, "rag_read", "select purge_audit(interval '30 days')") == DENIED
+
+
+def test_a_privilege_to_rewrite_the_audit_is_taken_back_by_the_next_deploy(site: Site) -> None:
+    with site.database.begin() as connection:
+        connection.execute(text("grant delete on audit to rag"))
+
+    check, migrated, again = (site.run("app.store.migrate", *flags) for flags in (["--check"], [], ["--check"]))
+
+    assert (check.returncode, migrated.stdout, again.stdout) == (1, "changed\n", "unchanged\n")
+    assert refused(site, "rag", "delete from audit") == DENIED
+
+
 @pytest.mark.parametrize("role", ["rag", "rag_read"])
 def test_both_read_and_listen(site: Site, role: str) -> None:
     assert refused(site, role, "select * from users; select * from alembic_version; listen rag_changes") is None

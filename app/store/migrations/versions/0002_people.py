@@ -48,7 +48,39 @@ create table group_grants (
 create index group_grants_group on group_grants (group_id);
 """
 
+# Who may only add to the audit is said with the other privileges, in app.store.migrate; the owner's function is the one
+# way by which the program takes old entries away.
+AUDIT = """
+create table audit (
+    id uuid primary key,
+    at timestamptz not null default clock_timestamp(),
+    actor text not null,
+    key text,
+    action text not null,
+    object text not null,
+    detail jsonb not null,
+    request_id text not null,
+    address text not null
+);
+create index audit_at on audit (at, id);
+create index audit_actor on audit (actor, at, id);
+create function purge_audit(older_than interval) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    purged bigint;
+begin
+    if older_than is null or older_than < interval '30 days' then
+        raise exception 'older_than = %; at least 30 days', older_than using errcode = 'check_violation';
+    end if;
+    delete from public.audit where at < now() - older_than;
+    get diagnostics purged = row_count;
+    return purged;
+end
+$$;
+revoke execute on function purge_audit(interval) from public;
+"""
+
 
 def upgrade() -> None:
-    for statements in (ROLES, MAKERS, GROUPS):
+    for statements in (ROLES, MAKERS, GROUPS, AUDIT):
         op.execute(statements)
