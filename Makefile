@@ -42,7 +42,7 @@ lint: setup ## format, lint, types, workflow files
 unit: setup ## tests without a machine
 	$(call timed,unit tests,$(PYTHON) -m pytest -q tests/unit)
 
-app-test: setup build/venv/chroma/ready | /usr/lib/postgresql ## the program on a real PostgreSQL and a real Chroma
+app-test: setup build/venv/chroma/ready | /usr/lib/postgresql /usr/bin/chromium ## the program on a real PostgreSQL and a real Chroma, its pages in a real browser
 	$(call timed,app tests,$(PYTHON) -m pytest -q tests/app)
 
 live: setup ## the fleet built anew, deployed, tested as its users meet it, and taken down; KEEP_LAB=1 leaves it up
@@ -142,6 +142,10 @@ $(UV):
 /usr/lib/postgresql:
 	@echo "--> Debian's PostgreSQL, for the app tests"
 	@apt-get -qq update && apt-get -qq -y --no-install-recommends install postgresql >/dev/null
+
+/usr/bin/chromium:
+	@echo "--> Debian's Chromium, for the tests of the pages"
+	@apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium fonts-dejavu-core >/dev/null
 
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
 locks: | $(UV) ## every lock anew, from the newest packages that fit

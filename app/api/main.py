@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from fastapi.staticfiles import StaticFiles
 
 from app import log
 from app.api import accounts, audit, collections, grants, groups, health, library, problems, questions, users
@@ -42,9 +41,9 @@ def application() -> FastAPI:
     )
     app.state.settings = settings
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, users, groups, grants, audit, collections, library, questions, health, pages):
+    for module in (accounts, users, groups, grants, audit, collections, library, questions, health):
         app.include_router(module.router)
-    app.mount("/static", StaticFiles(directory=pages.STATIC), name="static")
+    pages.install(app)
     problems.install(app)
     return app
 

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser
 from sqlalchemy import Connection, text
 
+from tests.app import formats
+from tests.app.browser import Window, chromium, window
 from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
 from tests.app.servers import chroma, free_port, ours, postgresql
 from tests.app.site import PASSWORD, Person, Site, engine
@@ -123,6 +126,28 @@ def admin(site: Site) -> Person:
 @pytest.fixture
 def collection(admin: Person) -> str:
     return admin.make_collection()
+
+
+@pytest.fixture
+def contract(site: Site, admin: Person, collection: str) -> str:
+    """A collection with the contract in it, searchable."""
+    admin.settled(admin.upload(collection, "contract.pdf", formats.contract("contract.pdf")))
+    site.wait_until_in_step()
+    return collection
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def colleague(browser: Browser, site: Site) -> Iterator[Window]:
+    """A window in which somebody has signed in; nothing may go wrong in it."""
+    with window(browser, site.base) as opened:
+        opened.sign_in()
+        yield opened
 
 
 def _environment(folder: Path, port: dict[str, int], ollama: OllamaStandin) -> dict[str, str]:

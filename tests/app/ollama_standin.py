@@ -23,6 +23,7 @@ class OllamaStandin:
     def __init__(self) -> None:
         self.embed_seconds = 0.0
         self.answer_seconds = 0.0
+        self.word_seconds = 0.0
         self.says: str | None = None
         self.breaks_off = 0
         self.chokes_on = ""
@@ -48,7 +49,7 @@ class OllamaStandin:
         self._start(self.port)
 
     def reset(self) -> None:
-        self.embed_seconds = self.answer_seconds = 0.0
+        self.embed_seconds = self.answer_seconds = self.word_seconds = 0.0
         self.says, self.breaks_off = None, 0
         self.chokes_on, self.chokes = "", 0
         self.starting = False
@@ -105,6 +106,7 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
                     standin.breaks_off -= 1
                     self._line({"error": "the stand-in broke off as told"})
                     return
+                time.sleep(standin.word_seconds)
                 self._line({"model": asked["model"], "message": {"role": "assistant", "content": word}, "done": False})
             message = {"role": "assistant", "content": ""}
             self._line({"model": asked["model"], "message": message, "done": True, "done_reason": "stop"})

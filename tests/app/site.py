@@ -84,6 +84,11 @@ class Site:
     index: Process
     api: Process
 
+    @property
+    def base(self) -> str:
+        """The address that a browser is given."""
+        return str(self.http.base_url).rstrip("/")
+
     def sign_in(self, name: str = "admin", password: str = PASSWORD) -> Person:
         answer = self.http.post("/api/v1/token", data={"username": name, "password": password})
         assert answer.status_code == 200, answer.text

@@ -1,0 +1,97 @@
+// The page for questions: one conversation, whose answers stream in.
+
+import { byId, call, ProblemError } from "./shared.js";
+import { events } from "./stream.js";
+import { newTurn } from "./turn.js";
+
+const form = byId("ask");
+const status = byId("status");
+const turns = byId("turns");
+const REMEMBERED = "rag-collection";
+
+let stopping = null;
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const question = form.question.value.trim();
+  if (stopping || !question) return;
+  form.question.value = "";
+  ask(form.collection.value, question);
+});
+
+form.question.addEventListener("keydown", (event) => {
+  // While a word is being composed, as in Japanese, Enter ends the word.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  form.requestSubmit();
+});
+
+byId("stop").addEventListener("click", () => stopping?.abort());
+
+form.collection.addEventListener("change", () => localStorage.setItem(REMEMBERED, form.collection.value));
+
+async function ask(collection, question) {
+  byId("welcome")?.remove();
+  const turn = newTurn(question);
+  turns.append(turn.article);
+  turn.article.scrollIntoView({ block: "start" });
+  busy(new AbortController());
+  try {
+    await follow(turn, { collection, question, stream: true });
+  } catch (error) {
+    status.textContent = "";
+    if (error.name === "AbortError") turn.stop();
+    else turn.fail(error, () => again(turn, collection, question));
+  } finally {
+    busy(null);
+    form.question.focus({ preventScroll: true });
+  }
+}
+
+function again(turn, collection, question) {
+  if (stopping) return;
+  turn.article.remove();
+  ask(collection, question);
+}
+
+async function follow(turn, asked) {
+  status.textContent = "Searching the documents …";
+  const response = await call("POST", "/api/v1/questions", asked, { signal: stopping.signal });
+  let found = [];
+  for await (const { name, data } of events(response)) {
+    if (name === "waiting") status.textContent = "Waiting for a free place …";
+    if (name === "passages") {
+      found = data.passages;
+      status.textContent = "Reading what was found …";
+    }
+    if (name === "token") {
+      status.textContent = "Writing …";
+      turn.write(data.text);
+    }
+    if (name === "restart") turn.startAgain();
+    if (name === "error") throw new ProblemError(data);
+    if (name === "answer") {
+      turn.answer(data, found);
+      status.textContent = told(data);
+      return;
+    }
+  }
+  throw new ProblemError({ detail: "The connection ended before the answer did", help: "Ask again" });
+}
+
+function told(answer) {
+  const sources = answer.citations.length;
+  if (!answer.supported) return "Not in the documents.";
+  return `Answered, with ${sources} checked ${sources === 1 ? "source" : "sources"}.`;
+}
+
+function busy(controller) {
+  stopping = controller;
+  byId("stop").hidden = !controller;
+  byId("send").disabled = Boolean(controller);
+  status.classList.toggle("at-work", Boolean(controller));
+}
+
+const remembered = localStorage.getItem(REMEMBERED);
+const wanted = new URLSearchParams(location.search).get("collection") ?? remembered;
+if ([...form.collection.options].some((option) => option.value === wanted)) form.collection.value = wanted;

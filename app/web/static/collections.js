@@ -1,0 +1,41 @@
+// The collections with how their documents are, and the form that makes one.
+
+import { byId, call, element, every, onSubmit, read } from "./shared.js";
+import { STATES } from "./documents.js";
+
+const PERMISSIONS = {
+  read: "You may read and ask",
+  write: "You may add and delete documents",
+  manage: "You may add documents and say who else may",
+};
+
+function address(name) {
+  return `/collections/${encodeURIComponent(name)}`;
+}
+
+async function list() {
+  const tiles = [];
+  for await (const collection of every("/api/v1/collections")) tiles.push(await tile(collection));
+  byId("collections").replaceChildren(...tiles);
+  byId("none").hidden = tiles.length > 0;
+}
+
+async function tile(collection) {
+  const counts = collection.documents ?? (await read(`/api/v1${address(collection.name)}`)).documents;
+  const states = Object.entries(counts).filter(([, number]) => number);
+  const shown = states.map(([state, number]) => element("span", { class: `state ${state}` }, `${number} ${STATES[state] ?? state}`));
+  return element(
+    "li",
+    { class: "card" },
+    element("h2", {}, element("a", { href: address(collection.name) }, collection.name)),
+    element("p", { class: "muted small" }, PERMISSIONS[collection.permission] ?? collection.permission),
+    element("p", { class: "states" }, ...(shown.length ? shown : [element("span", { class: "muted small" }, "No document yet")])),
+  );
+}
+
+onSubmit(byId("new"), async (form) => {
+  await call("POST", "/api/v1/collections", { name: form.get("name") }, { headers: { "Idempotency-Key": crypto.randomUUID() } });
+  location.assign(address(form.get("name")));
+});
+
+await list();

@@ -1,0 +1,37 @@
+// Whether questions can be answered: the parts that this needs, looked at again every few seconds.
+
+import { byId, element, pause } from "./shared.js";
+
+const NAMES = {
+  database: "Database: accounts, documents and their text",
+  index: "Index: finds passages by meaning",
+  inference: "Models: write answers and compare meanings",
+};
+
+async function look() {
+  const response = await fetch("/health/ready", { cache: "no-store" });
+  const state = await response.json();
+  const parts = state.parts ?? {};
+  show(state.status === "ready", parts);
+}
+
+function show(ready, parts) {
+  byId("overall").textContent = ready ? "Questions are answered" : "Not everything works now";
+  const rows = Object.entries(parts).map(([name, word]) => {
+    const well = word === "ready";
+    const state = element("dd", {}, element("span", { class: `state ${well ? "indexed" : "failed"}` }, well ? "works" : "does not work"), well ? "" : ` ${word}`);
+    return element("div", {}, element("dt", {}, NAMES[name] ?? name), state);
+  });
+  byId("parts").replaceChildren(...rows);
+}
+
+for (;;) {
+  try {
+    await look();
+    byId("seen").textContent = `Looked at ${new Date().toLocaleTimeString()}`;
+  } catch {
+    byId("overall").textContent = "The platform does not answer";
+    byId("parts").replaceChildren();
+  }
+  await pause(5000);
+}
