@@ -145,6 +145,12 @@ class Ingest(Table):
     max_pages: int = Field(default=5000, ge=1, description="Most pages of one PDF.")
 
 
+class Logging(Table):
+    questions: bool = Field(
+        default=False, description="Whether the journal shows what people ask and search for, with their user ids."
+    )
+
+
 class Settings(Table):
     domain: str = Field(min_length=1, description="Name under which people reach the platform.")
     admin_user: str = Field(
@@ -160,6 +166,7 @@ class Settings(Table):
     index: Index = Index()
     upload: Upload = Upload()
     ingest: Ingest = Ingest()
+    logging: Logging = Logging()
 
 
 def load() -> Settings:

@@ -221,6 +221,7 @@ class Application(Frozen):
     index_lag: int = Field(default=1000, ge=1, description="changes a host's index may be behind and still serve")
     admin_user: Name = Field(default="admin", description="the first administrator's name")
     audit_days: int = Field(default=400, ge=30, le=36500, description="days for which the audit keeps an entry")
+    log_questions: bool = Field(default=False, description="whether app hosts' journals show what people ask")
 
     @property
     def workers(self) -> int:

@@ -1,6 +1,7 @@
 """What a request needs, made once per process, and who is asking."""
 
 import asyncio
+import logging
 import time
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -12,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from app import log as logs
 from app.api import tokens
 from app.api.later import Later
 from app.api.problems import Problem, not_found
@@ -29,6 +31,8 @@ from app.store.database import Result, Work, passing, reading
 from app.store.documents import Document
 from app.store.grants import Permission
 from app.store.users import User
+
+log = logging.getLogger(__name__)
 
 COOKIE = "__Host-rag"
 
@@ -83,6 +87,11 @@ class Context:
         self.missed.until = 0.0
         return result
 
+    def asked(self, words: str) -> None:
+        """Write down what somebody asks or searches for, where the site wants that."""
+        if self.settings.logging.questions:
+            log.info("asked", extra={"question": words})
+
 
 def context(request: Request) -> Context:
     """The process's context."""
@@ -102,6 +111,7 @@ def signed_in(request: Request, here: Here) -> User:
     user = reading(here.replica, lambda connection: users.find(connection, user_id)) if user_id else None
     if user is None:
         raise Problem(401, "token = missing, expired or forged; one from POST /api/v1/token", "sign in again")
+    logs.add(user=str(user.id))
     return user
 
 

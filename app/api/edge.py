@@ -7,6 +7,7 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import log as logs
 from app import metrics
 from app.api.problems import Problem, response
 
@@ -40,6 +41,7 @@ class Edge:
         headers = dict(scope["headers"])
         request_id = headers.get(b"x-request-id", b"").decode("latin-1")[:64] or uuid.uuid4().hex
         scope["request_id"] = request_id
+        logs.begin(request_id=request_id)
         status = 500
         started = False
         received = 0
@@ -77,12 +79,13 @@ class Edge:
                 problem = Problem(413, f"body = more than {most} bytes; a smaller one", "split the document")
                 await response(problem, request_id)(scope, receive, noted)
         finally:
-            _count(scope, status, time.monotonic() - began, request_id)
+            _count(scope, status, time.monotonic() - began)
 
 
-def _count(scope: Scope, status: int, seconds: float, request_id: str) -> None:
+def _count(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unknown")
     metrics.REQUESTS.labels(scope["method"], route, status).inc()
     metrics.REQUEST_SECONDS.labels(route).observe(seconds)
     if not route.startswith(("/health", "/metrics")):
-        log.info("%s %s %s %.3fs request=%s", scope["method"], route, status, seconds, request_id)
+        told = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 3)}
+        log.info("request", extra=told)

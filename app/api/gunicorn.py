@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from app import log
 from app.settings import load_or_refuse
 
 _settings = load_or_refuse()
@@ -28,6 +29,8 @@ timeout = 60
 keepalive = 2
 control_socket_disable = True
 accesslog = None
+# From its first line on, which is written before the application is loaded.
+logconfig_dict = log.configuration()
 # Workers prove that they live by touching a file, which must not wait for a disk.
 worker_tmp_dir = "/dev/shm"  # noqa: S108 - gunicorn makes a private file there
 

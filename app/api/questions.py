@@ -45,6 +45,7 @@ class Asked(BaseModel):
 async def find(me: Me, here: Here, collection: str, q: Annotated[Text, Query()], limit: int = 10) -> dict[str, Any]:
     """The best passages for the words; ``degraded`` names the half of the search that could not take part."""
     where = await run_in_threadpool(readable, here, me, collection)
+    here.asked(q)
     found = await search(here.searcher, where.id, q, min(max(limit, 1), 50))
     results = [{**described(passage), "text": passage.text} for passage in found.passages]
     return {"results": results, "degraded": found.missing}
@@ -55,6 +56,7 @@ async def question(me: Me, by: By, here: Here, asked: Asked) -> Response:
     """Answer from the collection, at once as JSON or as a stream of events."""
     began = time.monotonic()
     where = await run_in_threadpool(readable, here, me, asked.collection)
+    here.asked(asked.question)
     async with AsyncExitStack() as stack:
         try:
             # The turn comes first: who is turned away should not have cost a search.

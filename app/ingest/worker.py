@@ -194,7 +194,8 @@ def _fail(worker: Worker, job: Job, why: str) -> None:
 
     writing(worker.primary, work)
     metrics.DOCUMENTS.labels("failed").inc()
-    log.info("failed document=%s %s", job.document_id, why)
+    # Why stands beside the document: a library's reason may quote its text.
+    log.info("failed document=%s", job.document_id)
 
 
 @contextmanager

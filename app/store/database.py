@@ -58,6 +58,8 @@ def engine(
         creator=lambda: servers.connect(KINDS[target], login),
         pool_size=max(settings.pool_size, at_least),
         max_overflow=0,
+        # A failed statement's values are passwords' hashes, questions and documents.
+        hide_parameters=True,
         pool_timeout=5,
         # The last one used is the next: after a server is gone one new connection serves all that come one by one,
         # where a turn for each would make each find its way anew.
