@@ -1,6 +1,7 @@
 """The inference hosts as the application sees them: bounded, with deadlines, and with three kinds of failure."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -96,7 +97,7 @@ class InferencePool:
                     options=_options(settings),
                     keep_alive=settings.keep_alive,
                 )
-                async for part in stream:
+                async for part in _measured(stream):
                     if part.message.content:
                         yield part.message.content
 
@@ -110,11 +111,26 @@ class InferencePool:
         return [model for model in wanted if _tagged(model) not in present]
 
 
+async def _measured(stream: AsyncIterator[ollama.ChatResponse]) -> AsyncIterator[ollama.ChatResponse]:
+    """The parts of an answer; the last one tells how many tokens went in and came out."""
+    began, first = time.monotonic(), True
+    async for part in stream:
+        if first and part.message.content:
+            metrics.MODEL_FIRST_TOKEN_SECONDS.observe(time.monotonic() - began)
+            first = False
+        if part.done:
+            metrics.MODEL_TOKENS.labels("in").inc(part.prompt_eval_count or 0)
+            metrics.MODEL_TOKENS.labels("out").inc(part.eval_count or 0)
+            metrics.MODEL_SECONDS.observe(time.monotonic() - began)
+        yield part
+
+
 @asynccontextmanager
 async def _turn(places: asyncio.Semaphore, seconds: float, what: str) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(seconds):
-            await places.acquire()
+        with metrics.WAITING.labels(what).track_inprogress():
+            async with asyncio.timeout(seconds):
+                await places.acquire()
     except TimeoutError:
         metrics.SHED.labels(what).inc()
         raise BusyError(f"{what} = no free place in {seconds:g} s; a moment with fewer questions") from None

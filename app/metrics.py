@@ -1,29 +1,79 @@
-"""Every number the application shows to Prometheus."""
+"""Every number the application shows to Prometheus, by the program that shows it; docs/operations.md explains each."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 20, 30, 60, 120)
 
-REQUESTS = Counter("rag_requests_total", "Requests by route and status.", ["method", "route", "status"])
-REQUEST_SECONDS = Histogram("rag_request_seconds", "Time to the end of the response.", ["route"], buckets=_SECONDS)
-SIGN_INS = Counter("rag_sign_ins_total", "Sign-ins by outcome.", ["outcome"])
+API = CollectorRegistry()
+WORKER = CollectorRegistry()
+INDEX = CollectorRegistry()
 
-QUESTIONS = Counter("rag_questions_total", "Questions by outcome: supported, refused, busy, failed.", ["outcome"])
-SEARCH_SECONDS = Histogram("rag_search_seconds", "Time of one search, both halves and fusion.", buckets=_SECONDS)
-SEARCH_DEGRADED = Counter("rag_search_degraded_total", "Searches without one of their halves.", ["missing"])
-FIRST_TOKEN_SECONDS = Histogram("rag_first_token_seconds", "Time from question to first word.", buckets=_SECONDS)
-ANSWER_SECONDS = Histogram("rag_answer_seconds", "Time from question to checked answer.", buckets=_SECONDS)
-UNRECORDED = Counter("rag_questions_unrecorded_total", "Questions whose record was lost for want of a primary.")
-LATER_LOST = Counter("rag_later_lost_total", "Small writes lost for want of a primary, by what they were.", ["what"])
-IN_FLIGHT = Gauge("rag_inference_in_flight", "Calls to inference hosts now.", ["kind"], multiprocess_mode="livesum")
-SHED = Counter("rag_inference_shed_total", "Calls turned away because too many were in flight.", ["kind"])
 
-DOCUMENTS = Counter("rag_documents_total", "Documents finished by outcome: indexed, failed, retried.", ["outcome"])
-PASSAGES = Counter("rag_passages_embedded_total", "Passages embedded.")
-EMBED_SECONDS = Histogram("rag_embed_batch_seconds", "Time of one batch of embeddings.", buckets=_SECONDS)
-JOBS = Gauge("rag_jobs_waiting", "Documents on the queue.")
+def _seconds(name: str, says: str, registry: CollectorRegistry, labels: tuple[str, ...] = ()) -> Histogram:
+    return Histogram(name, says, labels, buckets=_SECONDS, registry=registry)
 
-INDEX_LAG = Gauge("rag_index_lag_changes", "Changes this host's index has still to apply.")
-INDEX_APPLIED = Counter("rag_index_applied_total", "Changes applied to this host's index.")
-INDEX_REFILLS = Counter("rag_index_refills_total", "Times this host's index was filled from nothing.")
-INDEX_SEEN = Gauge("rag_index_last_success_timestamp_seconds", "When the index was last in step or moved forward.")
+
+REQUESTS = Counter("rag_requests_total", "Requests by route and status.", ["method", "route", "status"], registry=API)
+REQUEST_SECONDS = _seconds("rag_request_seconds", "Time to the end of the response.", API, ("route",))
+SIGN_INS = Counter("rag_sign_ins_total", "Sign-ins by outcome: accepted, refused, shed.", ["outcome"], registry=API)
+# Each process counts all of them, so the last count is the right one.
+ACTIVE_USERS = Gauge(
+    "rag_active_users", "People with a request in the last five minutes.", registry=API, multiprocess_mode="mostrecent"
+)
+
+QUESTIONS = Counter(
+    "rag_questions_total", "Questions by outcome: supported, refused, busy, failed.", ["outcome"], registry=API
+)
+FIRST_TOKEN_SECONDS = _seconds("rag_first_token_seconds", "Time from question to first word.", API)
+ANSWER_SECONDS = _seconds("rag_answer_seconds", "Time from question to checked answer.", API)
+UNRECORDED = Counter(
+    "rag_questions_unrecorded_total", "Questions whose record was lost for want of a primary.", registry=API
+)
+LATER_LOST = Counter(
+    "rag_later_lost_total", "Small writes lost for want of a primary, by what they were.", ["what"], registry=API
+)
+
+SEARCH_SECONDS = _seconds("rag_search_seconds", "Time of one search, both halves and fusion.", API)
+VECTOR_SECONDS = _seconds("rag_search_vector_seconds", "Time of the search in the vectors' index.", API)
+LEXICAL_SECONDS = _seconds("rag_search_lexical_seconds", "Time of the search by words.", API)
+SEARCH_DEGRADED = Counter(
+    "rag_search_degraded_total", "Searches without one of their halves.", ["missing"], registry=API
+)
+
+MODEL_FIRST_TOKEN_SECONDS = _seconds(
+    "rag_model_first_token_seconds", "Time from a model's call to its first word.", API
+)
+MODEL_SECONDS = _seconds("rag_model_seconds", "Time of a model's whole answer.", API)
+MODEL_TOKENS = Counter(
+    "rag_model_tokens_total", "Tokens by direction: in (prompts), out (answers).", ["direction"], registry=API
+)
+IN_FLIGHT = Gauge(
+    "rag_inference_in_flight", "Calls to inference hosts now.", ["kind"], registry=API, multiprocess_mode="livesum"
+)
+WAITING = Gauge(
+    "rag_inference_waiting", "Calls that wait for a place now.", ["kind"], registry=API, multiprocess_mode="livesum"
+)
+SHED = Counter("rag_inference_shed_total", "Calls turned away because too many were in flight.", ["kind"], registry=API)
+
+DOCUMENTS = Counter(
+    "rag_documents_total", "Documents finished by outcome: indexed, failed, retried.", ["outcome"], registry=WORKER
+)
+PASSAGES = Counter("rag_passages_embedded_total", "Passages embedded.", registry=WORKER)
+EMBED_SECONDS = _seconds("rag_embed_batch_seconds", "Time of one batch of embeddings.", WORKER)
+JOBS = Gauge(
+    "rag_jobs",
+    "Documents on the queue: due, paused, held, lapsed (their worker fell silent).",
+    ["state"],
+    registry=WORKER,
+)
+OLDEST_JOB_SECONDS = Gauge("rag_job_oldest_seconds", "How long the job that is due for longest waits.", registry=WORKER)
+
+INDEX_LAG = Gauge("rag_index_lag_changes", "Changes this host's index has still to apply.", registry=INDEX)
+INDEX_APPLIED = Counter("rag_index_applied_total", "Changes applied to this host's index.", registry=INDEX)
+INDEX_REFILLS = Counter("rag_index_refills_total", "Times this host's index was filled from nothing.", registry=INDEX)
+INDEX_SEEN = Gauge(
+    "rag_index_last_success_timestamp_seconds", "When the index was last in step or moved forward.", registry=INDEX
+)
+
+for _registry in (WORKER, INDEX):
+    ProcessCollector(registry=_registry)

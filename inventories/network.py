@@ -38,6 +38,8 @@ API = Door(
     paths=("GET /", "HEAD /", "POST /", "PUT /", "PATCH /", "DELETE /"),
 )
 METRICS = Door(name="metrics", backend=8080, paths=("GET /metrics",), shown="monitoring")
+WORKER_METRICS = Door(name="worker_metrics", backend=8081, paths=("GET /metrics",), shown="monitoring")
+INDEX_METRICS = Door(name="index_metrics", backend=8082, paths=("GET /metrics",), shown="monitoring")
 OLLAMA = Door(
     name="ollama",
     backend=11434,
@@ -61,6 +63,8 @@ ETCD_PEER = 2380
 NODE_EXPORTER = 9100
 API_DOOR = 8443
 METRICS_DOOR = 8444
+WORKER_METRICS_DOOR = 8445
+INDEX_METRICS_DOOR = 8446
 OLLAMA_DOOR = 11443
 INFERENCE_POOL = 11435
 CHROMA = 8000
@@ -83,7 +87,9 @@ def flows(site: Site) -> tuple[Flow, ...]:
         Flow("etcd", "etcd", ETCD_PEER, "etcd's own replication"),
         Flow("app", "inference", OLLAMA_DOOR, "embeddings and answers", OLLAMA),
         Flow("monitoring", "every", NODE_EXPORTER, "the machine's figures"),
-        Flow("monitoring", "app", METRICS_DOOR, "the application's figures", METRICS),
+        Flow("monitoring", "app", METRICS_DOOR, "the API's figures", METRICS),
+        Flow("monitoring", "app", WORKER_METRICS_DOOR, "the worker's figures", WORKER_METRICS),
+        Flow("monitoring", "app", INDEX_METRICS_DOOR, "the index follower's figures", INDEX_METRICS),
     )
 
 

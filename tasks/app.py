@@ -78,6 +78,8 @@ def app(site: Site, machine: Machine) -> None:
 def _ports() -> dict[str, int]:
     return {
         "api": network.API.backend,
+        "worker_metrics": network.WORKER_METRICS.backend,
+        "index_metrics": network.INDEX_METRICS.backend,
         "chroma": network.CHROMA,
         "inference": network.INFERENCE_POOL,
         "postgresql": network.POSTGRESQL,

@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app import log as logs
 from app.api import tokens
+from app.api.active import Active
 from app.api.later import Later
 from app.api.problems import Problem, not_found
 from app.api.recorder import Recorder
@@ -60,6 +61,7 @@ class Context:
     inference: InferencePool
     recorder: Recorder
     later: Later
+    active: Active
     frequencies: Frequencies = field(default_factory=Frequencies)
     missed: Missed = field(default_factory=Missed)
     sign_ins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
@@ -112,6 +114,7 @@ def signed_in(request: Request, here: Here) -> User:
     if user is None:
         raise Problem(401, "token = missing, expired or forged; one from POST /api/v1/token", "sign in again")
     logs.add(user=str(user.id))
+    here.active.note(user.id)
     return user
 
 

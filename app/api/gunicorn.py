@@ -16,6 +16,8 @@ _metrics = Path(os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", f"{_runtime}/m
 _metrics.mkdir(parents=True, exist_ok=True)
 for _left_over in _metrics.glob("*.db"):
     _left_over.unlink()
+# Beside them, for the count of people that the processes keep together.
+os.environ.setdefault("RAG_ACTIVE_USERS", f"{_runtime}/active")
 
 bind = f"{_settings.listen.address}:{_settings.listen.api}"
 workers = _settings.listen.processes

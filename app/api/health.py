@@ -2,16 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import metrics as figures
 from app.api.context import Context, Here
 from app.index.follower import lag
 from app.index.vectors import IndexUnavailableError
@@ -50,11 +53,21 @@ async def ready(here: Here) -> Response:
 
 
 @router.get("/metrics")
-def metrics() -> Response:
+def metrics(here: Here) -> Response:
     """The numbers of all API processes of this host together."""
+    figures.ACTIVE_USERS.set(here.active.count())
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_OfAllProcesses())
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _OfAllProcesses(Collector):
+    """The API's own figures; those of the other programs are loaded with it, and would stand there as zeros."""
+
+    def collect(self) -> Iterable[Metric]:
+        ours = {figure.name for figure in figures.API.collect()}
+        every: Iterable[Metric] = MultiProcessCollector(CollectorRegistry()).collect()  # type: ignore[no-untyped-call]
+        return [figure for figure in every if figure.name in ours]
 
 
 _last: dict[str, Any] = {"until": 0.0, "parts": {}}

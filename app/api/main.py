@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from fastapi import FastAPI
 
 from app import log
 from app.api import accounts, audit, collections, grants, groups, health, library, problems, questions, users
+from app.api.active import Active
 from app.api.context import Context
 from app.api.edge import Edge
 from app.api.housekeeping import keep_house
@@ -67,6 +70,7 @@ def make_context(settings: Settings) -> Context:
         inference=InferencePool(settings.inference),
         recorder=Recorder(primary),
         later=Later(primary),
+        active=Active(Path(os.environ["RAG_ACTIVE_USERS"])),
     )
 
 

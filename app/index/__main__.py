@@ -9,7 +9,7 @@ import threading
 from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import log
+from app import log, metrics
 from app.index.follower import Follower, follow
 from app.index.vectors import IndexUnavailableError, Vectors
 from app.settings import ConfigurationError, Settings, load_or_refuse, refuse
@@ -33,7 +33,7 @@ def main() -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    start_http_server(settings.listen.index_metrics, settings.listen.address)
+    start_http_server(settings.listen.index_metrics, settings.listen.address, metrics.INDEX)
     listener = Listener(primary, changes.CHANNEL, stopping)
     asyncio.run(_follow(follower, listener, stopping, settings))
     return 0

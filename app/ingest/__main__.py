@@ -1,16 +1,22 @@
 """Entry of rag-worker."""
 
+import contextlib
 import signal
 import sys
 import threading
 
 from prometheus_client import start_http_server
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from app import log
+from app import log, metrics
 from app.inference import worker_client
 from app.ingest.worker import CONNECTIONS_PER_THREAD, Worker, work
 from app.settings import ConfigurationError, load_or_refuse, refuse
-from app.store.database import engine
+from app.store import jobs
+from app.store.database import engine, reading
+
+COUNT_SECONDS = 5.0
 
 
 def main() -> int:
@@ -18,21 +24,32 @@ def main() -> int:
     log.configure()
     settings = load_or_refuse()
     try:
-        at_least = CONNECTIONS_PER_THREAD * settings.ingest.threads
+        at_least = CONNECTIONS_PER_THREAD * settings.ingest.threads + 1
         primary = engine(settings.database, "read-write", at_least=at_least)
     except ConfigurationError as error:
         refuse(error)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    start_http_server(settings.listen.worker_metrics, settings.listen.address)
+    start_http_server(settings.listen.worker_metrics, settings.listen.address, metrics.WORKER)
     worker = Worker(settings, primary, worker_client(settings.inference), stopping)
     threads = [threading.Thread(target=work, args=(worker,)) for _ in range(settings.ingest.threads)]
+    threads.append(threading.Thread(target=_count, args=(primary, stopping)))
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     return 0
+
+
+def _count(primary: Engine, stopping: threading.Event) -> None:
+    """Keep the queue's figures; while no primary answers they stay as they were."""
+    while not stopping.wait(COUNT_SECONDS):
+        with contextlib.suppress(SQLAlchemyError):
+            queue = reading(primary, jobs.queue, 0)
+            for state in ("due", "paused", "held", "lapsed"):
+                metrics.JOBS.labels(state).set(getattr(queue, state))
+            metrics.OLDEST_JOB_SECONDS.set(queue.oldest_seconds)
 
 
 if __name__ == "__main__":

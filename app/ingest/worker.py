@@ -62,7 +62,6 @@ def work_once(worker: Worker) -> bool:
     owner = uuid.uuid4().hex
 
     def take(connection: Connection) -> Job | None:
-        metrics.JOBS.set(jobs.waiting(connection))
         foreign = passages.foreign_model(connection, model.embedding_model, model.embedding_dimension)
         if foreign:
             log.error(

@@ -41,8 +41,9 @@ async def search(searcher: Searcher, collection_id: UUID, question: str, limit: 
     """The best passages of the collection; the caller has checked that they may be read."""
 
     def matching(connection: Connection) -> tuple[Weights, list[str]]:
-        weights = searcher.frequencies.weights(connection, collection_id, question)
-        return weights, passages.matching(connection, collection_id, weights, searcher.candidates)
+        with metrics.LEXICAL_SECONDS.time():
+            weights = searcher.frequencies.weights(connection, collection_id, question)
+            return weights, passages.matching(connection, collection_id, weights, searcher.candidates)
 
     with metrics.SEARCH_SECONDS.time():
         (near, missing), (weights, matched) = await asyncio.gather(
@@ -61,7 +62,8 @@ async def _nearest(searcher: Searcher, collection_id: UUID, question: str) -> tu
     """With a half of the search gone, words alone still find most of what is asked."""
     try:
         vector = await searcher.inference.embed_question(question)
-        return await searcher.vectors.nearest(collection_id, vector, searcher.candidates), None
+        with metrics.VECTOR_SECONDS.time():
+            return await searcher.vectors.nearest(collection_id, vector, searcher.candidates), None
     except IndexUnavailableError as error:
         log.warning("%s", error)
         metrics.SEARCH_DEGRADED.labels("index").inc()

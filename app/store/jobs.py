@@ -82,6 +82,25 @@ def release(connection: Connection, job: Job, pause_seconds: float, *, tried: bo
     return result.rowcount == 1
 
 
-def waiting(connection: Connection) -> int:
-    """Jobs on the queue, held or not."""
-    return int(connection.execute(text("select count(*) from jobs")).scalar_one())
+@dataclass(frozen=True)
+class Queue:
+    """How many jobs are in which state, and for how many seconds the one that is due for longest has waited."""
+
+    due: int
+    paused: int
+    held: int
+    lapsed: int
+    oldest_seconds: float
+
+
+def queue(connection: Connection) -> Queue:
+    """The queue as it is now."""
+    statement = text(
+        "select count(*) filter (where lease_until is null and run_after <= now) as due,"
+        " count(*) filter (where lease_until is null and run_after > now) as paused,"
+        " count(*) filter (where lease_until >= now) as held, count(*) filter (where lease_until < now) as lapsed,"
+        " coalesce(extract(epoch from max(now - run_after) filter (where lease_until is null and run_after <= now)), 0)"
+        " as oldest_seconds from (select *, clock_timestamp() as now from jobs) jobs"
+    )
+    row = connection.execute(statement).one()
+    return Queue(row.due, row.paused, row.held, row.lapsed, float(row.oldest_seconds))

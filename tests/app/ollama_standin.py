@@ -109,7 +109,8 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
                 time.sleep(standin.word_seconds)
                 self._line({"model": asked["model"], "message": {"role": "assistant", "content": word}, "done": False})
             message = {"role": "assistant", "content": ""}
-            self._line({"model": asked["model"], "message": message, "done": True, "done_reason": "stop"})
+            counts = {"prompt_eval_count": len(prompt.split()), "eval_count": 7}
+            self._line({"model": asked["model"], "message": message, "done": True, "done_reason": "stop", **counts})
 
         def _line(self, data: dict[str, Any]) -> None:
             self.wfile.write(json.dumps(data).encode() + b"\n")

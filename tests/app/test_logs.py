@@ -88,7 +88,7 @@ def test_a_failure_is_one_line_with_its_traceback_and_without_the_values_of_the_
         connection.execute(text("alter table questions rename to questions_away"))
     try:
         admin.ask(collection, QUESTION)
-        wait_for("the record failed", lambda: any("exception" in line for line in lines()))
+        wait_for("the record failed", lambda: any("not recorded yet" in line["event"] for line in lines()))
         answer = admin.call("GET", "/api/v1/questions")
     finally:
         with site.database.begin() as connection:

@@ -98,8 +98,8 @@ def test_figures_are_not_public_but_the_monitoring_host_reads_them(
         assert platform.get(spelled).status_code == 404
     monitor, app = site.having("monitoring")[0], site.having("app")[0]
     keys = "--cacert /etc/rag/pki/ca.crt --cert /etc/rag/pki/monitoring.crt --key /etc/rag/pki/monitoring.key"
-    said = run(monitor, f"curl -fsS {keys} https://{app.name}:8444/metrics")
-    assert "# TYPE" in said
+    for port, figure in ((8444, "rag_requests_total"), (8445, "rag_jobs"), (8446, "rag_index_lag_changes")):
+        assert f"# TYPE {figure} " in run(monitor, f"curl -fsS {keys} https://{app.name}:{port}/metrics")
 
 
 @pytest.mark.lab

@@ -50,7 +50,7 @@ def test_a_balancer_is_open_to_users_and_its_program_to_the_other_balancer(prod:
         (80, USERS),
         (443, USERS),
         (8443, ("198.51.100.22",)),
-        (8444, ("198.51.100.41",)),
+        *((port, ("198.51.100.41",)) for port in (8444, 8445, 8446)),
         (9100, ("198.51.100.41",)),
     }
     assert network.vrrp_peers(prod, prod.machine("app1")) == [IPv4Address("198.51.100.22")]
@@ -92,7 +92,7 @@ def test_every_opening_belongs_to_a_flow_with_that_source_and_that_target(site: 
 
 def test_no_service_behind_a_door_is_reachable_past_it(site: Site) -> None:
     behind = {flow.door.backend for flow in network.flows(site) if flow.door} | {network.CHROMA, network.INFERENCE_POOL}
-    assert behind == {8080, 11434, 8000, 11435}
+    assert behind == {8080, 8081, 8082, 11434, 8000, 11435}
 
     for source, target in product(site.machines, repeat=2):
         if source != target:
@@ -107,7 +107,7 @@ def test_a_machine_reaches_what_its_roles_need_and_no_more(prod: Site) -> None:
     assert reach("app1", "db1") == {5432}
     assert reach("db1", "db2") == {5432, 8008, 2379, 2380}
     assert reach("app1", "app2") == {80, 443, 8443}
-    assert reach("ops1", "app1") == {80, 443, 8444, 9100}
+    assert reach("ops1", "app1") == {80, 443, 8444, 8445, 8446, 9100}
     assert reach("ops1", "gpu1") == {9100}
     assert reach("gpu1", "gpu2") == set()
     assert reach("gpu1", "db1") == set()
