@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from pydantic import BaseModel, Field
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,7 +23,7 @@ from app.inference import InferenceRefusedError, InferenceUnavailableError
 from app.store import passages
 from app.store.database import reading
 
-router = APIRouter()
+router = APIRouter(tags=["health"])
 
 # A database machine without power costs 4: a ping that stays unanswered, and a try to reach it again. Both hosts of
 # the API would lose it at once, so it must not make either unready. The balancer itself waits for 5.
@@ -31,13 +32,29 @@ CHECK_SECONDS = 4.5
 REMEMBERED_SECONDS = 0.5
 
 
+class Live(BaseModel):
+    status: str = Field(examples=["live"])
+
+
+class Ready(BaseModel):
+    """Whether this host can answer questions."""
+
+    status: str = Field(description="ready or not ready", examples=["not ready"])
+    parts: dict[str, str] = Field(
+        description="Each part: ready, or why not.",
+        examples=[{"database": "ready", "index": "index = being filled; the end of it", "inference": "ready"}],
+    )
+    error: str | None = Field(default=None, description="The first part that is not ready, and why.")
+    help: str | None = Field(default=None, description="The next step.")
+
+
 @router.get("/health/live")
-async def live() -> dict[str, str]:
+async def live() -> Live:
     """This process answers."""
-    return {"status": "live"}
+    return Live(status="live")
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", response_model=Ready, responses={503: {"model": Ready, "description": "Not ready"}})
 async def ready(here: Here) -> Response:
     """200 when questions can be answered here; 503 names each part that is not ready, and why."""
     parts = await _remembered(here)
@@ -52,7 +69,7 @@ async def ready(here: Here) -> Response:
     return JSONResponse(body, 503 if sick else 200)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics(here: Here) -> Response:
     """The numbers of all API processes of this host together."""
     figures.ACTIVE_USERS.set(here.active.count())

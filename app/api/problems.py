@@ -106,7 +106,7 @@ def documented() -> dict[int | str, dict[str, Any]]:
         Problem(502, "inference = refused; a request it accepts", "tell the operator: journalctl -u rag-api"),
         Problem(503, "database = no server for this request; one that accepts it", "try again in a moment"),
     )
-    schema = ProblemDocument.model_json_schema()
+    schema = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
     return {
         problem.status: {
             "description": HTTPStatus(problem.status).phrase,
@@ -124,8 +124,22 @@ def response(problem: Problem, request_id: str = "") -> Response:
     return JSONResponse(described(problem, request_id), problem.status, headers, MEDIA_TYPE)
 
 
+def _describe(app: FastAPI) -> None:
+    describe = app.openapi
+
+    def with_problems() -> dict[str, Any]:
+        document = describe()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas[ProblemDocument.__name__] = ProblemDocument.model_json_schema()
+        return document
+
+    # As FastAPI has it changed; a response's `model` would stand there as application/json.
+    app.openapi = with_problems  # type: ignore[method-assign]
+
+
 def install(app: FastAPI) -> None:
-    """Let every failure leave the API in this form."""
+    """Let every failure leave the API in this form, and its description say so."""
+    _describe(app)
 
     async def failed(request: Request, error: Exception) -> Response:
         return response(translated(error), _id(request))

@@ -7,7 +7,9 @@ from sqlalchemy import create_engine, text
 
 from app.store import changes
 from app.store.changes import Position
-from tests.app.site import Site
+from tests.app import formats
+from tests.app.servers import listens, wait_for
+from tests.app.site import Person, Site
 
 
 def test_a_follower_never_skips_a_transaction_that_commits_late(site: Site) -> None:
@@ -62,6 +64,31 @@ def test_the_metrics_of_every_process_can_be_scraped(site: Site) -> None:
 
     assert 'rag_sign_ins_total{outcome="accepted"}' in text_
     assert 'route="/api/v1/token",status="200"' in text_
+
+
+def test_a_stop_lets_an_answer_come_to_its_end_and_takes_no_new_request(
+    site: Site, admin: Person, collection: str
+) -> None:
+    admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
+    site.ollama.answer_seconds = 3
+    asked = {"collection": collection, "question": "How long is the notice period?", "stream": True}
+    headers = {"authorization": f"Bearer {admin.token}"}
+
+    with ThreadPoolExecutor(1) as pool:
+        with site.http.stream("POST", "/api/v1/questions", json=asked, headers=headers) as answer:
+            lines = answer.iter_lines()
+            first = next(lines)
+            stopped = pool.submit(site.api.stop)
+            wait_for("nobody is let in", lambda: not listens(answer.url.port))
+            went_on = not stopped.done()
+            rest = list(lines)
+        code = stopped.result()
+
+    assert first.startswith("event: ")
+    assert went_on
+    assert "event: answer" in rest
+    assert any("90 days" in line for line in rest[rest.index("event: answer") :])
+    assert code == 0
 
 
 def test_an_unforeseen_failure_ends_in_the_same_form_and_at_once(site: Site) -> None:
