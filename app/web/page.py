@@ -73,7 +73,8 @@ def shown(request: Request, template: str, status: int = 200, **values: object) 
 
 def navigation(me: User) -> list[tuple[str, str]]:
     """Addresses and names of the pages that are for this person."""
-    return [("/", "Ask"), ("/collections", "Documents"), ("/status", "Health")]
+    administration = [("/people", "People"), ("/audit", "Audit")] if me.role == "admin" else []
+    return [("/", "Ask"), ("/collections", "Documents"), *administration, ("/status", "Health")]
 
 
 def own_path(address: str) -> str:

@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 
-from app.api.context import Here, Me, document_of, readable
+from app.api.context import Admin, Here, Me, document_of, readable
 from app.api.problems import not_found
 from app.store import collections, passages
 from app.store.database import reading
@@ -59,6 +59,24 @@ def all_collections(request: Request, me: Me) -> Response:
 def one_collection(request: Request, here: Here, me: Me, name: str) -> Response:
     """The collection's documents, with what one may do there."""
     return shown(request, "collection.html", me=me, collection=readable(here, me, name, fresh=True))
+
+
+@router.get("/people")
+def people(request: Request, me: Admin) -> Response:
+    """Persons and groups, for administrators."""
+    return shown(request, "people.html", me=me)
+
+
+@router.get("/audit")
+def audit(request: Request, me: Admin) -> Response:
+    """Who did what, for administrators."""
+    return shown(request, "audit.html", me=me)
+
+
+@router.get("/account")
+def account(request: Request, me: Me) -> Response:
+    """One's own password."""
+    return shown(request, "account.html", me=me)
 
 
 @router.get("/status")

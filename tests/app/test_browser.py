@@ -107,6 +107,10 @@ PAGES = {
     "passage": "",
     "collections": "/collections",
     "collection": "/collections/{collection}",
+    "people": "/people",
+    "audit": "/audit",
+    "account": "/account",
+    "status": "/status",
     "sign-in": "/sign-in",
 }
 

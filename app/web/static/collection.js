@@ -2,6 +2,7 @@
 
 import { byId, element, onePage, pause, read, say } from "./shared.js";
 import { isSettled, row } from "./documents.js";
+import { showGrants } from "./grants.js";
 import { upload } from "./uploads.js";
 
 const { name, permission } = byId("collection").dataset;
@@ -93,6 +94,7 @@ byId("more").addEventListener("click", () => more().catch((error) => say(error.m
 try {
   await more();
   watch();
+  if (permission === "manage") await showGrants(name);
 } catch (error) {
   say(`${error.message} ${error.help ?? ""}`, true);
 }

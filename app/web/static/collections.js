@@ -33,9 +33,12 @@ async function tile(collection) {
   );
 }
 
-onSubmit(byId("new"), async (form) => {
-  await call("POST", "/api/v1/collections", { name: form.get("name") }, { headers: { "Idempotency-Key": crypto.randomUUID() } });
-  location.assign(address(form.get("name")));
-});
+const form = byId("new");
+if (form) onSubmit(form, make);
+
+async function make(filled) {
+  await call("POST", "/api/v1/collections", { name: filled.get("name") }, { headers: { "Idempotency-Key": crypto.randomUUID() } });
+  location.assign(address(filled.get("name")));
+}
 
 await list();
