@@ -9,6 +9,8 @@ from typing import Annotated, Literal, NoReturn, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from app.ingest.limits import Limits
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -142,7 +144,24 @@ class Ingest(Table):
     embed_batch: int = Field(default=16, ge=1, le=512, description="Passages per embedding call.")
     parse_seconds: int = Field(default=120, ge=1, description="Longest parse of one document.")
     parse_memory_mb: int = Field(default=1024, ge=128, description="Most memory for one parse.")
-    max_pages: int = Field(default=5000, ge=1, description="Most pages of one PDF.")
+    max_pages: int = Field(default=5000, ge=1, description="Most pages of one PDF, or slides of one presentation.")
+    max_members: int = Field(default=10_000, ge=1, description="Most files in one Office file, or attachments.")
+    max_unpacked_mb: int = Field(default=256, ge=1, description="Most XML of one Office file when unpacked.")
+    max_sheets: int = Field(default=200, ge=1, description="Most sheets of one workbook.")
+    max_rows: int = Field(default=100_000, ge=1, description="Most rows of one table, of all sheets together.")
+
+    @property
+    def limits(self) -> Limits:
+        """What one document may cost."""
+        return Limits(
+            seconds=self.parse_seconds,
+            memory_mb=self.parse_memory_mb,
+            pages=self.max_pages,
+            members=self.max_members,
+            unpacked_mb=self.max_unpacked_mb,
+            sheets=self.max_sheets,
+            rows=self.max_rows,
+        )
 
 
 class Logging(Table):

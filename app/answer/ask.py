@@ -52,7 +52,9 @@ def described(passage: Passage) -> dict[str, Any]:
         "passage": passage.ordinal,
         "title": passage.title,
         "section": passage.section,
+        "headings": passage.headings,
         "page": passage.page,
+        "place": passage.place,
         "url": f"/documents/{passage.document_id}/passages/{passage.ordinal}",
     }
 

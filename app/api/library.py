@@ -10,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Response, UploadFile
 from sqlalchemy import Connection
 
+from app.answer.ask import described
 from app.api.context import By, Here, Me, NewId, document_of, found_in, readable
 from app.api.problems import Problem, key_of_another_request, not_found
 from app.store import audit, collections, documents, passages
@@ -85,14 +86,7 @@ def passage(me: Me, here: Here, document_id: UUID, ordinal: int) -> dict[str, An
     found = reading(here.replica, lambda connection: passages.one(connection, document_id, ordinal))
     if found is None:
         raise not_found("passage", f"{document_id}/{ordinal}")
-    return {
-        "document_id": str(found.document_id),
-        "passage": found.ordinal,
-        "title": found.title,
-        "section": found.section,
-        "page": found.page,
-        "text": found.text,
-    }
+    return {**described(found), "text": found.text}
 
 
 @router.delete("/documents/{document_id}", status_code=204)

@@ -27,5 +27,10 @@ def cleaned(parsed: Parsed, file_name: str) -> Parsed:
 
 def _section(section: Section) -> Section:
     headings = (clean(heading).strip() for heading in section.headings)
-    paragraphs = (clean(paragraph).strip() for paragraph in section.paragraphs)
-    return Section(tuple(filter(None, headings)), section.page, tuple(filter(None, paragraphs)))
+    paragraphs = [clean(paragraph).strip() for paragraph in section.paragraphs]
+    return Section(
+        tuple(filter(None, headings)),
+        {key: clean(value) if isinstance(value, str) else value for key, value in section.place.items()},
+        tuple(filter(None, paragraphs)),
+        tuple(row for row, paragraph in zip(section.rows, paragraphs, strict=False) if paragraph),
+    )

@@ -1,6 +1,6 @@
 """HTML: headings become the section path, navigation and scripts are left out."""
 
-from selectolax.lexbor import LexborHTMLParser, LexborNode
+from selectolax.lexbor import LexborHTMLParser, LexborNode, SelectolaxError
 
 from app.ingest.outline import Outline, Parsed
 
@@ -29,7 +29,11 @@ _TERM_LEVEL = 7
 
 def parse(content: str, file_name: str) -> Parsed:
     """The page's text under its headings; the title is the page's own, else the file's name."""
-    page = LexborHTMLParser(content)
+    try:
+        page = LexborHTMLParser(content)
+    except SelectolaxError:
+        # It says no more when it gets no memory, and there is no page that it cannot read otherwise.
+        raise MemoryError from None
     outline = Outline()
     body = page.body
     if body is not None:

@@ -1,6 +1,10 @@
-"""What every parser produces: paragraphs under the heading and on the page where a reader finds them."""
+"""What every parser produces: paragraphs under the heading and at the place where a reader finds them."""
 
 from dataclasses import dataclass, field
+from typing import Any
+
+Place = dict[str, Any]
+"""Where a reader looks: ``page``, ``slide``, or ``sheet`` and the first and last of its ``rows``; may be empty."""
 
 
 class UnreadableError(Exception):
@@ -9,9 +13,12 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class Section:
-    headings: tuple[str, ...]
-    page: int | None
-    paragraphs: tuple[str, ...]
+    """What stands together; where ``rows`` are given, they number the paragraphs one by one."""
+
+    headings: tuple[str, ...] = ()
+    place: Place = field(default_factory=dict)
+    paragraphs: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Parsed:
 class Outline:
     """Collects paragraphs under the headings open at the time."""
 
+    place: Place = field(default_factory=dict)
     _open: dict[int, str] = field(default_factory=dict)
     _paragraphs: list[str] = field(default_factory=list)
     _sections: list[Section] = field(default_factory=list)
@@ -52,5 +60,5 @@ class Outline:
     def _end_section(self) -> None:
         if self._paragraphs:
             headings = tuple(text for _, text in sorted(self._open.items()))
-            self._sections.append(Section(headings, None, tuple(self._paragraphs)))
+            self._sections.append(Section(headings, self.place, tuple(self._paragraphs)))
             self._paragraphs = []

@@ -6,28 +6,32 @@ import re
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
+from app.ingest.limits import Limits
 from app.ingest.outline import Parsed, Section, UnreadableError
 
 # Some programs end a line within a word with a soft hyphen.
 _HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])[-\u00ad]\n(?=[a-zà-ÿ])")
 
 
-def parse(content: bytes, file_name: str, max_pages: int) -> Parsed:
+def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
     """Every page's paragraphs with its number; the title is the document's own, else the file's name."""
     try:
         reader = PdfReader(io.BytesIO(content))
         if reader.is_encrypted and not reader.decrypt(""):
             raise UnreadableError(f"{file_name} = an encrypted PDF; a copy that opens without a password")
-        if len(reader.pages) > max_pages:
-            raise UnreadableError(f"{file_name} = {len(reader.pages)} pages; at most {max_pages}, so split it")
+        if len(reader.pages) > limits.pages:
+            raise UnreadableError(f"{file_name} = {len(reader.pages)} pages; at most {limits.pages}, so split it")
         sections = tuple(
-            Section((), number, _paragraphs(page.extract_text())) for number, page in enumerate(reader.pages, start=1)
+            Section((), {"page": number}, _paragraphs(page.extract_text()))
+            for number, page in enumerate(reader.pages, start=1)
         )
         title = (reader.metadata.title if reader.metadata else None) or file_name
     except PyPdfError as error:
         raise UnreadableError(f"{file_name} = a damaged PDF ({error}); a copy that a PDF viewer opens") from None
     if not any(section.paragraphs for section in sections):
-        raise UnreadableError(f"{file_name} = a PDF without text; a copy that went through text recognition (OCR)")
+        raise UnreadableError(
+            f"{file_name} = a PDF that has no text, only pictures; a copy that went through text recognition (OCR)"
+        )
     return Parsed(str(title), sections)
 
 

@@ -3,46 +3,69 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.ingest.outline import Parsed, Section
+from app.ingest.outline import Parsed, Place, Section
 from app.sentences import sentences, tokens
 
 
 @dataclass(frozen=True)
 class Piece:
     text: str
-    section: str
-    page: int | None
+    headings: tuple[str, ...]
+    place: Place
+
+    @property
+    def section(self) -> str:
+        """The headings as one line."""
+        return " > ".join(self.headings)
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    text: str
+    joiner: str
+    paragraph: int
 
 
 def split(parsed: Parsed, most_tokens: int) -> list[Piece]:
-    """Passages of at most ``most_tokens``, ending where sentences end, never across a section or page."""
+    """Passages of at most ``most_tokens``, ending where sentences end, never across a section, page or slide."""
     return [
-        Piece(text, " > ".join(section.headings), section.page)
+        Piece(_joined(passage), section.headings, _place(section, passage))
         for section in parsed.sections
-        for text in _passages(section, most_tokens)
+        for passage in _passages(section, most_tokens)
     ]
 
 
-def _passages(section: Section, most_tokens: int) -> Iterator[str]:
-    passage = ""
-    for joiner, sentence in _sentences(section, most_tokens):
-        longer = f"{passage}{joiner}{sentence}" if passage else sentence
-        if passage and tokens(longer) > most_tokens:
+def _passages(section: Section, most_tokens: int) -> Iterator[list[_Sentence]]:
+    passage: list[_Sentence] = []
+    for sentence in _sentences(section, most_tokens):
+        longer = [*passage, sentence]
+        if passage and tokens(_joined(longer)) > most_tokens:
             yield passage
-            passage = sentence
+            passage = [sentence]
         else:
             passage = longer
     if passage:
         yield passage
 
 
-def _sentences(section: Section, most_tokens: int) -> Iterator[tuple[str, str]]:
-    for paragraph in section.paragraphs:
+def _joined(passage: list[_Sentence]) -> str:
+    return passage[0].text + "".join(f"{sentence.joiner}{sentence.text}" for sentence in passage[1:])
+
+
+def _place(section: Section, passage: list[_Sentence]) -> Place:
+    """The section's place; of a table the rows that the passage holds."""
+    if not section.rows:
+        return section.place
+    return {**section.place, "rows": [section.rows[passage[0].paragraph], section.rows[passage[-1].paragraph]]}
+
+
+def _sentences(section: Section, most_tokens: int) -> Iterator[_Sentence]:
+    for number, paragraph in enumerate(section.paragraphs):
         joiner = "\n"
         separator = "\n" if "\n" in paragraph else " "
         for sentence in sentences(paragraph):
             for part in _cut(sentence, most_tokens):
-                yield joiner, part
+                yield _Sentence(part, joiner, number)
                 joiner = separator
 
 

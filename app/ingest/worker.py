@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import inference, metrics
 from app.ingest.outline import UnreadableError
 from app.ingest.parse import parse
+from app.ingest.sandbox import OpenDoorError
 from app.ingest.split import Piece, split
 from app.settings import Settings
 from app.store import changes, documents, jobs, passages
@@ -85,7 +86,7 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
             raise UnreadableError(f"document = {job.attempts - 1} crashes; one that a worker survives, see its journal")
         lease = worker.settings.ingest.lease_seconds
         document, content = writing(worker.primary, lambda connection: _begin(connection, job, lease))
-        parsed = parse(content, document.file_name, worker.settings.ingest)
+        parsed = parse(content, document.file_name, worker.settings.ingest.limits)
         pieces = split(parsed, worker.settings.ingest.passage_tokens)
         new = list(_embedded(worker, parsed.title, pieces, lost))
         _publish(worker, job, document, parsed.title, new)
@@ -101,6 +102,10 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
             return
         log.warning("waiting document=%s %s", job.document_id, error)
         _give_back(worker, job, f"waiting: {error}", pause, tried=tried)
+    except OpenDoorError as error:
+        # The machine is to blame and not the document, which waits for a better one.
+        log.error("%s", error)
+        _give_back(worker, job, f"waiting: {error}", pause, tried=False)
     except (UnreadableError, inference.InferenceRefusedError) as error:
         # systemd ends the parser together with the worker, which says nothing about the document.
         if worker.stopping.wait(0.5):
@@ -133,7 +138,7 @@ def _embedded(worker: Worker, title: str, pieces: list[Piece], lost: threading.E
         vectors = _vectors(worker, [f"{piece.section or title}\n{piece.text}" for piece in batch], lost)
         metrics.PASSAGES.inc(len(batch))
         for ordinal, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start=start):
-            yield passages.NewPassage(ordinal, piece.text, piece.section, piece.page, vector)
+            yield passages.NewPassage(ordinal, piece.text, piece.headings, piece.place, vector)
 
 
 def _vectors(worker: Worker, texts: list[str], lost: threading.Event) -> list[passages.Vector]:

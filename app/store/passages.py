@@ -1,7 +1,8 @@
 """Passages: the quotable pieces of documents, with their embeddings."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -11,14 +12,18 @@ from sqlalchemy import Connection, Row, text
 
 Vector = NDArray[np.float32]
 
+# Passages of before places were kept, or of an older program during a deploy, have a section's line and a page alone.
 _BY_IDS = """
-select p.document_id, p.ordinal, d.title, p.section, p.page, p.text
+select p.document_id, p.ordinal, d.title, p.section, p.page, p.text,
+    case when p.place = '{}' and p.page is not null then jsonb_build_object('page', p.page) else p.place end as place,
+    case when p.headings = '{}' and p.section <> '' then string_to_array(p.section, ' > ') else p.headings end
+        as headings
 from unnest(cast(:documents as uuid[]), cast(:ordinals as int[]))
-    with ordinality as wanted (document_id, ordinal, place)
+    with ordinality as wanted (document_id, ordinal, rank)
 join passages p on p.document_id = wanted.document_id and p.ordinal = wanted.ordinal
 join documents d on d.id = p.document_id and d.state = 'indexed'
 where cast(:collection as uuid) is null or p.collection_id = cast(:collection as uuid)
-order by wanted.place
+order by wanted.rank
 """
 
 # A question asked in plain words rarely has all of them in one passage, so any of them may match. PostgreSQL's own
@@ -42,8 +47,8 @@ limit :limit
 class NewPassage:
     ordinal: int
     text: str
-    section: str
-    page: int | None
+    headings: tuple[str, ...]
+    place: dict[str, Any]
     embedding: Vector
 
 
@@ -55,6 +60,8 @@ class Passage:
     section: str
     page: int | None
     text: str
+    place: dict[str, Any] = field(default_factory=dict, hash=False)
+    headings: list[str] = field(default_factory=list, hash=False)
 
     @property
     def id(self) -> str:
@@ -81,8 +88,9 @@ def replace(
     connection.execute(
         text(
             "insert into passages"
-            " (document_id, ordinal, collection_id, text, section, page, embedding, model, dimension)"
-            " values (:document, :ordinal, :collection, :text, :section, :page, :embedding, :model, :dimension)"
+            " (document_id, ordinal, collection_id, text, section, page, headings, place, embedding, model, dimension)"
+            " values (:document, :ordinal, :collection, :text, :section, :page, :headings, cast(:place as jsonb),"
+            " :embedding, :model, :dimension)"
         ),
         [
             {
@@ -90,8 +98,10 @@ def replace(
                 "ordinal": passage.ordinal,
                 "collection": collection_id,
                 "text": passage.text,
-                "section": passage.section,
-                "page": passage.page,
+                "section": " > ".join(passage.headings),
+                "page": passage.place.get("page"),
+                "headings": list(passage.headings),
+                "place": json.dumps(passage.place),
                 "embedding": passage.embedding.astype("<f4").tobytes(),
                 "model": model,
                 "dimension": len(passage.embedding),

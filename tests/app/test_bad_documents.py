@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from tests.app import formats
+from tests.app import formats, office
 from tests.app.site import PROBLEM, Person
 
 BOMB = zlib.compress(b"0" * 300_000_000, 9)
@@ -21,8 +21,11 @@ BOMB = zlib.compress(b"0" * 300_000_000, 9)
         ),
         ("script.pdf", b"#!/bin/sh\necho hello\n", "script.pdf = no PDF in spite of its name"),
         ("broken.pdf", b"%PDF-1.7\nnothing more", "broken.pdf = a damaged PDF"),
-        ("scan.pdf", formats.pdf([""]), "scan.pdf = a PDF without text"),
-        ("archive.docx", b"PK\x03\x04\0\0\0", "archive.docx = binary data"),
+        ("scan.pdf", formats.pdf([""]), "scan.pdf = a PDF that has no text, only pictures"),
+        ("archive.docx", b"PK\x03\x04\0\0\0", "archive.docx = a damaged file"),
+        ("locked.xlsx", office.ole("EncryptedPackage"), "locked.xlsx = an encrypted Office file"),
+        ("../../etc/old.doc", office.ole("WordDocument"), "old.doc = a Word file of before 2007"),
+        ("..\\..\\a\u202e.exe", b"MZ\0", "a.exe = binary data"),
         ("picture.html", b"<html><body><img src=x></body></html>", "picture.html = no text"),
     ],
     ids=lambda value: value if isinstance(value, str) and "=" not in value else "",

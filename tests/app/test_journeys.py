@@ -16,7 +16,20 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize("name", ["contract.txt", "contract.md", "contract.html", "contract.pdf"])
+PLACES = {
+    "contract.txt": {},
+    "contract.md": {},
+    "contract.html": {},
+    "contract.pdf": {"page": 2},
+    "contract.docx": {},
+    "contract.pptx": {"slide": 2},
+    "contract.xlsx": {"sheet": "Contracts", "rows": [1, 3]},
+    "contract.csv": {"rows": [1, 3]},
+    "contract.eml": {},
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
 def test_a_document_of_each_format_is_answered_from_with_a_quote_that_stands_in_it(
     site: Site, admin: Person, collection: str, name: str
 ) -> None:
@@ -32,12 +45,15 @@ def test_a_document_of_each_format_is_answered_from_with_a_quote_that_stands_in_
     citation = answer["citations"][0]
     assert citation["document_id"] == document["id"]
     assert "90 days" in citation["quote"]
-    assert plain(citation["quote"]) in plain(formats.TEXT)
+    # In a table the name of the column stands before the value.
+    assert plain(citation["quote"]).removeprefix("part: b | text: ") in plain(formats.TEXT)
     passage = admin.get(f"/api/v1/documents/{document['id']}/passages/{citation['passage']}")
     assert citation["quote"] in passage["text"]
     assert citation["page"] == (2 if name.endswith(".pdf") else None)
-    if name.endswith((".md", ".html")):
+    assert citation["place"] == passage["place"] == PLACES[name]
+    if name.endswith((".md", ".html", ".docx")):
         assert citation["section"] == "Halden contract > Termination"
+        assert citation["headings"] == passage["headings"] == ["Halden contract", "Termination"]
 
 
 def test_what_the_documents_do_not_say_is_refused(site: Site, admin: Person, collection: str) -> None:

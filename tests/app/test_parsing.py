@@ -9,6 +9,8 @@ from app.settings import Ingest
 from tests.app import formats
 from tests.app.site import Person
 
+LIMITS = Ingest().limits
+
 
 def test_a_document_may_speak_of_the_nul_character(admin: Person, collection: str) -> None:
     text = rb"# In \u0000 JSON" + b"\n\n" + rb"A NUL is written \u0000 in JSON, and a path C:\u0000."
@@ -48,7 +50,7 @@ def test_what_looks_the_same_is_kept_the_same(written: str, kept: str) -> None:
 def test_title_headings_and_paragraphs_are_all_clean() -> None:
     page = "<title>\u200b</title><h1>O\ufb03\u00adce</h1><p>Ku\u0308ndigung</p><p>\u200b</p>".encode()
 
-    parsed = parse(page, "office.html", 1)
+    parsed = parse(page, "office.html", LIMITS)
 
     assert parsed.title == "office.html"
     assert [(section.headings, section.paragraphs) for section in parsed.sections] == [(("Office",), ("Kündigung",))]
@@ -58,7 +60,7 @@ def test_a_word_that_a_pdf_breaks_with_a_soft_hyphen_is_one_word() -> None:
     line = "Die K\xfcndi\xad) Tj 0 -14 Td (gungsfrist betr\xe4gt drei Monate."
     content = formats.pdf([line], unicode_map={0xAD: "00ad"})
 
-    parsed = parse_apart(content, "frist.pdf", Ingest())
+    parsed = parse_apart(content, "frist.pdf", LIMITS)
 
     assert parsed.sections[0].paragraphs == ("Die Kündigungsfrist beträgt drei Monate.",)
 
@@ -92,7 +94,7 @@ def test_a_word_that_a_pdf_breaks_with_a_soft_hyphen_is_one_word() -> None:
     ids=["form", "header", "list in a cell", "list in a term", "block in a heading", "layout", "nested", "table"],
 )
 def test_a_web_page_is_read_as_a_person_reads_it(page: str, read: list[tuple[str, str]]) -> None:
-    parsed = parse(f"<!doctype html><body>{page}".encode(), "page.html", 1)
+    parsed = parse(f"<!doctype html><body>{page}".encode(), "page.html", LIMITS)
 
     found = [(" > ".join(section.headings), text) for section in parsed.sections for text in section.paragraphs]
     assert found == read
@@ -107,7 +109,7 @@ def test_a_web_page_is_read_as_a_person_reads_it(page: str, read: list[tuple[str
     ],
 )
 def test_a_web_page_without_a_title_of_its_own_is_called_by_its_file(page: str, title: str) -> None:
-    assert parse(page.encode(), "page.html", 1).title == title
+    assert parse(page.encode(), "page.html", LIMITS).title == title
 
 
 @pytest.mark.parametrize(
@@ -124,18 +126,18 @@ def test_a_web_page_without_a_title_of_its_own_is_called_by_its_file(page: str, 
     ids=["a damaged byte", "cut off", "cp1252", "mostly cp1252"],
 )
 def test_one_damaged_byte_spoils_no_other_word(content: bytes, text: str) -> None:
-    assert text in parse(content, "frist.txt", 1).sections[0].paragraphs[0]
+    assert text in parse(content, "frist.txt", LIMITS).sections[0].paragraphs[0]
 
 
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 900])
 def test_a_pdf_with_something_before_it_is_read(before: bytes) -> None:
-    parsed = parse(before + formats.contract("contract.pdf"), "contract.PDF", 9)
+    parsed = parse(before + formats.contract("contract.pdf"), "contract.PDF", LIMITS)
 
-    assert [section.page for section in parsed.sections] == [1, 2]
+    assert [section.place for section in parsed.sections] == [{"page": 1}, {"page": 2}]
 
 
 def test_a_text_about_pdf_is_no_pdf() -> None:
-    parsed = parse(b"A PDF file begins with %PDF-1.7 and a line of bytes.", "about.txt", 9)
+    parsed = parse(b"A PDF file begins with %PDF-1.7 and a line of bytes.", "about.txt", LIMITS)
 
     assert parsed.sections[0].paragraphs == ("A PDF file begins with %PDF-1.7 and a line of bytes.",)
 
@@ -173,7 +175,7 @@ def test_a_text_about_pdf_is_no_pdf() -> None:
     ids=["code in one line", "fence in a fence", "table", "underlined", "front matter", "rules"],
 )
 def test_markdown_is_read_as_its_writer_meant_it(text: str, title: str, read: list[tuple[str, str]]) -> None:
-    parsed = parse(text.encode(), "a.md", 1)
+    parsed = parse(text.encode(), "a.md", LIMITS)
 
     found = [(" > ".join(section.headings), text) for section in parsed.sections for text in section.paragraphs]
     assert (parsed.title, found) == (title, read)

@@ -12,9 +12,10 @@ from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.split import split
 from app.retrieve.fusion import fuse
 from app.sentences import content_words, sentences, tokens
-from app.settings import Answering, Inference
+from app.settings import Answering, Inference, Ingest
 from app.store.passages import Passage
 
+LIMITS = Ingest().limits
 MODELS = Inference(chat_model="chat", embedding_model="embed", embedding_dimension=8, num_ctx=1024, num_predict=128)
 
 
@@ -25,16 +26,16 @@ def passage(text: str, section: str = "") -> Passage:
 def test_passages_end_at_sentences_and_never_cross_a_section_or_page() -> None:
     paragraphs = tuple(" ".join(f"Sentence {n} of paragraph {p} says a little." for n in range(20)) for p in range(5))
     sections = (
-        Section(("A",), 1, paragraphs),
-        Section(("A",), 2, ("The next page.",)),
-        Section(("B",), 2, ("Other.",)),
+        Section(("A",), {"page": 1}, paragraphs),
+        Section(("A",), {"page": 2}, ("The next page.",)),
+        Section(("B",), {"page": 2}, ("Other.",)),
     )
 
     pieces = split(Parsed("t", sections), 200)
 
-    assert [(piece.section, piece.page, piece.text) for piece in pieces[-2:]] == [
-        ("A", 2, "The next page."),
-        ("B", 2, "Other."),
+    assert [(piece.section, piece.place, piece.text) for piece in pieces[-2:]] == [
+        ("A", {"page": 2}, "The next page."),
+        ("B", {"page": 2}, "Other."),
     ]
     assert all(tokens(piece.text) <= 200 and piece.text.endswith(".") for piece in pieces)
     assert all(line in "\n".join(paragraphs) for piece in pieces[:-2] for line in piece.text.split("\n"))
@@ -43,21 +44,21 @@ def test_passages_end_at_sentences_and_never_cross_a_section_or_page() -> None:
 def test_a_table_in_markdown_is_read_row_by_row() -> None:
     table = b"# Prices\n\nPer piece:\n| item | price |\n|:---|---:|\n| Widget A | 12 euros |\n| Widget B | 19 euros |\n"
 
-    parsed = parse(table, "prices.md", 1)
+    parsed = parse(table, "prices.md", LIMITS)
 
     assert parsed.sections[0].paragraphs == ("Per piece:", "item | price", "Widget A | 12 euros", "Widget B | 19 euros")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_text_is_read_in_whatever_encoding_a_windows_program_wrote_it(encoding: str) -> None:
-    parsed = parse("Die Kündigungsfrist beträgt drei Monate.".encode(encoding), "frist.txt", 1)
+    parsed = parse("Die Kündigungsfrist beträgt drei Monate.".encode(encoding), "frist.txt", LIMITS)
 
     assert parsed.sections[0].paragraphs == ("Die Kündigungsfrist beträgt drei Monate.",)
 
 
 def test_a_text_beyond_all_measure_is_refused_by_its_length() -> None:
     with pytest.raises(UnreadableError, match=r"shelf\.txt = 20000002 characters; at most 20000000"):
-        parse(b"x " * 10_000_001, "shelf.txt", 1)
+        parse(b"x " * 10_000_001, "shelf.txt", LIMITS)
 
 
 def test_a_question_is_written_as_documents_are_however_it_was_typed() -> None:
@@ -67,7 +68,7 @@ def test_a_question_is_written_as_documents_are_however_it_was_typed() -> None:
 
 
 def test_a_text_without_full_stops_is_cut_all_the_same() -> None:
-    pieces = split(Parsed("t", (Section((), None, ("word " * 5000,)),)), 200)
+    pieces = split(Parsed("t", (Section((), {}, ("word " * 5000,)),)), 200)
 
     assert len(pieces) > 10
     assert all(tokens(piece.text) <= 400 for piece in pieces)

@@ -47,3 +47,12 @@ def test_the_program_shows_postgresql_its_certificate_and_has_a_role_for_each_us
 
     assert (database["owner"], database["reader"]) == ("rag_owner", "rag_read")
     assert (database["ssl_cert"], database["ssl_key"]) == ("/etc/rag/pki/app.crt", "/etc/rag/pki/app.key")
+
+
+def test_only_the_worker_may_make_namespaces_and_only_those_its_parser_shuts_itself_in(app1: Plan) -> None:
+    units = {name: app1.files[f"/etc/systemd/system/{name}.service"].content.decode() for name in SEES}
+
+    allowed = {name: re.findall(r"^RestrictNamespaces=(.+)$", text, re.MULTILINE) for name, text in units.items()}
+
+    assert allowed.pop("rag-worker") == ["yes", "user net"]
+    assert set(map(tuple, allowed.values())) == {("yes",)}

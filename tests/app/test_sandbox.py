@@ -1,0 +1,55 @@
+"""The parser's process: what a document that takes it over gets."""
+
+import dataclasses
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.ingest.outline import UnreadableError
+from app.ingest.parse import parse
+from app.settings import Ingest
+from tests.app import office
+from tests.app.servers import ROOT
+
+LIMITS = Ingest().limits
+WORKBOOK = office.workbook({"a": [["b"]]})
+
+
+def test_a_parser_that_was_taken_over_reaches_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        listener.settimeout(0)
+        # In the place of the library that reads workbooks.
+        (tmp_path / "openpyxl.py").write_text(
+            f'import socket\ndef load_workbook(*_, **__):\n    socket.create_connection(("127.0.0.1", {port}), 5)\n'
+        )
+        monkeypatch.syspath_prepend(str(tmp_path))
+
+        with pytest.raises(UnreadableError, match=r"^a\.xlsx = not readable \(OSError\)"):
+            parse(WORKBOOK, "a.xlsx", LIMITS)
+
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        with socket.create_connection(("127.0.0.1", port), 5):
+            assert listener.accept()
+
+
+def test_where_the_parser_cannot_shut_itself_in_nothing_is_parsed() -> None:
+    arguments = [sys.executable, "-m", "app.ingest.parse", "a.txt", json.dumps(dataclasses.asdict(LIMITS))]
+    none_left = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "sh", "-c", none_left, "sh", *arguments],
+        input=b"The cellar key hangs behind the door.",
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    assert json.loads(done.stdout) == {
+        "open": "parser = no network namespace of its own (No space left on device); sysctl user.max_user_namespaces"
+    }
