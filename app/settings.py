@@ -175,7 +175,13 @@ class Settings(Table):
     admin_user: str = Field(
         default="admin", min_length=1, description="First administrator; the first migration adds it."
     )
-    token_seconds: int = Field(default=3600, ge=60, le=86400, description="Life of a sign-in.")
+    token_seconds: int = Field(default=3600, ge=60, le=86400, description="Life of an access token.")
+    refresh_seconds: int = Field(
+        default=12 * 3600,
+        ge=300,
+        le=30 * 86400,
+        description="Life of a sign-in: a working day, so that a token stolen unnoticed is worth nothing by the next.",
+    )
     audit_days: int = Field(default=400, ge=30, le=36500, description="How long an entry of the audit is kept.")
     listen: Listen = Listen()
     database: Database

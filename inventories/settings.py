@@ -220,6 +220,9 @@ class Application(Frozen):
     upload_mb: int = Field(default=200, ge=1, le=2048, description="largest document")
     index_lag: int = Field(default=1000, ge=1, description="changes a host's index may be behind and still serve")
     admin_user: Name = Field(default="admin", description="the first administrator's name")
+    session_hours: int = Field(
+        default=12, ge=1, le=720, description="hours after which people sign in again; a working day by default"
+    )
     audit_days: int = Field(default=400, ge=30, le=36500, description="days for which the audit keeps an entry")
     log_questions: bool = Field(default=False, description="whether app hosts' journals show what people ask")
 

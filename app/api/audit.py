@@ -2,14 +2,12 @@
 
 from datetime import datetime
 from typing import Annotated, Any, Self
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.api.context import Admin, Here
-from app.api.paging import After, Limit, Page, page, place_of
-from app.api.problems import Problem
+from app.api.paging import After, Limit, Page, page, time_and_id
 from app.store import audit
 
 router = APIRouter(prefix="/api/v1/audit", tags=["people"])
@@ -54,14 +52,6 @@ def list_entries(
     limit: Limit = 100,
 ) -> Page[EntryShown]:
     """Who did what, newest first."""
-    place = _place(after)
+    place = time_and_id(after)
     found = here.fresh(lambda connection: audit.listed(connection, limit + 1, actor, action, place))
     return page(found, limit, lambda entry: (entry.at.isoformat(), str(entry.id)), EntryShown.of)
-
-
-def _place(after: str) -> tuple[datetime, UUID] | None:
-    place = place_of(after, 2)
-    try:
-        return (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
-    except ValueError:
-        raise Problem(422, f"after = {after[:40]}; the next of an earlier answer", "begin without after") from None

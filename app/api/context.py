@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
@@ -14,8 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app import log as logs
-from app.api import tokens
+from app.api import cookie, scopes, tokens
 from app.api.active import Active
+from app.api.guard import Guard
+from app.api.key_uses import KeyUses
 from app.api.later import Later
 from app.api.problems import Problem, not_found
 from app.api.recorder import Recorder
@@ -25,22 +29,26 @@ from app.inference import InferencePool
 from app.retrieve.search import Searcher
 from app.retrieve.weights import Frequencies
 from app.settings import Settings
-from app.store import collections, documents, users
+from app.store import collections, documents, keys, sessions
 from app.store.audit import Actor
 from app.store.collections import Collection
-from app.store.database import Result, Work, passing, reading
+from app.store.database import Result, Work, passing, reading, writing
 from app.store.documents import Document
 from app.store.grants import Permission
+from app.store.keys import Key
+from app.store.sessions import Session
 from app.store.users import User
 
 log = logging.getLogger(__name__)
-
-COOKIE = "__Host-rag"
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 # For so long nobody else looks for a primary that somebody just did not find.
 MISSED_SECONDS = 2.0
+
+
+class NoPrimaryError(Exception):
+    """No primary answers at this moment."""
 
 
 @dataclass
@@ -63,6 +71,8 @@ class Context:
     later: Later
     active: Active
     frequencies: Frequencies = field(default_factory=Frequencies)
+    key_uses: KeyUses = field(default_factory=KeyUses)
+    guard: Guard = field(default_factory=Guard)
     missed: Missed = field(default_factory=Missed)
     sign_ins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
 
@@ -73,14 +83,33 @@ class Context:
 
     def fresh(self, work: Work[Result]) -> Result:
         """Read what was just written, from the primary; without one, what a replica knows."""
-        if time.monotonic() >= self.missed.until:
-            try:
-                return reading(self.primary, work, 0)
-            except (DBAPIError, PoolTimeoutError) as error:
-                if not passing(error):
-                    raise
-                self.missed.until = time.monotonic() + MISSED_SECONDS
-        return reading(self.replica, work)
+        try:
+            return self._at_primary(lambda: reading(self.primary, work, 0))
+        except NoPrimaryError:
+            return reading(self.replica, work)
+
+    def written_now(self, work: Work[object]) -> bool:
+        """Write, if there is a primary at this moment; False when there is none and nothing was written."""
+        try:
+            self._at_primary(lambda: writing(self.primary, work, 0))
+        except NoPrimaryError:
+            return False
+        return True
+
+    def known(self, work: Work[Result | None]) -> Result | None:
+        """Read from a replica; what none knows may be so new that only the primary does."""
+        return reading(self.replica, work) or self.fresh(work)
+
+    def _at_primary(self, call: Callable[[], Result]) -> Result:
+        if time.monotonic() < self.missed.until:
+            raise NoPrimaryError
+        try:
+            return call()
+        except (DBAPIError, PoolTimeoutError) as error:
+            if not passing(error):
+                raise
+            self.missed.until = time.monotonic() + MISSED_SECONDS
+            raise NoPrimaryError from error
 
     async def write(self, work: Work[Result]) -> Result:
         """Write, and wait for a primary for as long as the settings allow; ``work`` may run more than once."""
@@ -104,21 +133,73 @@ def context(request: Request) -> Context:
 Here = Annotated[Context, Depends(context)]
 
 
-def signed_in(request: Request, here: Here) -> User:
-    """The user whose token came with the request; raise 401 otherwise."""
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request, and whether a session's token or an API key said so."""
+
+    user: User
+    session: Session | None = None
+    key: Key | None = None
+
+
+def caller(request: Request, here: Here) -> Caller:
+    """Whose token or API key came with the request; raise 401 without one, 403 where the key's scopes do not reach."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
-    if kind.lower() != "bearer":
-        token = request.cookies.get(COOKIE, "")
-    user_id = tokens.read(token, here.token_key, here.settings.domain)
-    user = reading(here.replica, lambda connection: users.find(connection, user_id)) if user_id else None
-    if user is None:
+    bearer = kind.lower() == "bearer"
+    if bearer and token.startswith(keys.PREFIX):
+        found = _by_key(here, token)
+    else:
+        found = _by_token(request, here, token if bearer else None)
+    if found is None:
         raise Problem(401, "token = missing, expired or forged; one from POST /api/v1/token", "sign in again")
-    logs.add(user=str(user.id))
-    here.active.note(user.id)
-    return user
+    logs.add(user=str(found.user.id))
+    here.active.note(found.user.id)
+    if found.key:
+        scopes.require(found.key.scopes, request.method, getattr(request.scope.get("route"), "path", ""))
+    return found
 
 
-Me = Annotated[User, Depends(signed_in)]
+Who = Annotated[Caller, Depends(caller)]
+
+
+def signed_in(request: Request, here: Here) -> User:
+    """The user whose token or API key came with the request; raise 401 otherwise."""
+    return caller(request, here).user
+
+
+def _user(who: Who) -> User:
+    return who.user
+
+
+Me = Annotated[User, Depends(_user)]
+
+
+def _by_token(request: Request, here: Context, token: str | None) -> Caller | None:
+    """The caller by the token, or when there is none by the browser's cookie, which lives on while it is used."""
+    seconds = here.settings.token_seconds
+    sent = request.cookies.get(cookie.NAME, "") if token is None else token
+    access = tokens.read_access(sent, here.token_key, here.settings.domain)
+    user = here.known(lambda connection: sessions.user_of(connection, access.session)) if access else None
+    if access is None or user is None:
+        return None
+    left = access.expires - datetime.now(UTC)
+    if (
+        token is None
+        and access.session.id
+        and left < timedelta(seconds=seconds) / 2 < access.session.ends - access.expires
+    ):
+        cookie.renew(request, *tokens.access(access.session, here.token_key, here.settings.domain, seconds))
+    return Caller(user, session=access.session)
+
+
+def _by_key(here: Context, token: str) -> Caller | None:
+    sent = keys.read(token)
+    found = here.known(lambda connection: keys.find(connection, sent)) if sent else None
+    if found is None:
+        return None
+    user, key = found
+    here.key_uses.note(here.later, key)
+    return Caller(user, key=key)
 
 
 def address(request: Request) -> str:
@@ -132,9 +213,9 @@ def actor(request: Request, name: str) -> Actor:
     return Actor(name, str(request.scope.get("request_id", "")), address(request))
 
 
-def acting(request: Request, me: Me) -> Actor:
+def acting(request: Request, who: Who) -> Actor:
     """Who acts, for the audit."""
-    return actor(request, me.name)
+    return replace(actor(request, who.user.name), key=who.key.name if who.key else None)
 
 
 By = Annotated[Actor, Depends(acting)]

@@ -5,7 +5,7 @@ import asyncio
 from sqlalchemy import Connection
 
 from app.api.context import Context
-from app.store import audit
+from app.store import audit, guesses, sessions
 
 PAUSE_SECONDS = 3600.0
 
@@ -20,3 +20,5 @@ async def keep_house(here: Context) -> None:
 def tidy(connection: Connection, audit_days: int) -> None:
     """Take away what has outlived its use."""
     audit.purge(connection, audit_days)
+    sessions.forget(connection)
+    guesses.forget(connection)

@@ -9,9 +9,10 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from app import log
-from app.api import accounts, audit, collections, grants, groups, health, library, problems, questions, users
+from app.api import accounts, audit, collections, grants, groups, health, keys, library, problems, questions, users
 from app.api.active import Active
 from app.api.context import Context
+from app.api.cookie import Renewal
 from app.api.edge import Edge
 from app.api.housekeeping import keep_house
 from app.api.later import Later
@@ -43,8 +44,9 @@ def application() -> FastAPI:
         responses=problems.documented(),
     )
     app.state.settings = settings
+    app.add_middleware(Renewal)
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, users, groups, grants, audit, collections, library, questions, health):
+    for module in (accounts, users, groups, grants, keys, audit, collections, library, questions, health):
         app.include_router(module.router)
     pages.install(app)
     problems.install(app)

@@ -4,7 +4,9 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Generic, TypeVar
+from uuid import UUID
 
 from fastapi import Query
 from pydantic import BaseModel, Field
@@ -48,6 +50,15 @@ def place_of(after: str, parts: int) -> tuple[str, ...] | None:
     if not isinstance(read, list) or len(read) != parts or not all(isinstance(part, str) for part in read):
         raise Problem(422, f"after = {after[:40]}; the next of an earlier answer", "begin without after")
     return tuple(read)
+
+
+def time_and_id(after: str) -> tuple[datetime, UUID] | None:
+    """The place in a list that is in the order of time; None for the first page."""
+    place = place_of(after, 2)
+    try:
+        return (datetime.fromisoformat(place[0]), UUID(place[1])) if place else None
+    except ValueError:
+        raise Problem(422, f"after = {after[:40]}; the next of an earlier answer", "begin without after") from None
 
 
 def _written(place: Sequence[str]) -> str:

@@ -34,12 +34,20 @@ class ProblemDocument(BaseModel):
 class Problem(Exception):  # noqa: N818 - it is an answer to the caller more than an error of ours
     """An answer other than success."""
 
-    def __init__(self, status: int, error: str, help: str, retry: bool = False) -> None:  # noqa: A002
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        help: str,  # noqa: A002
+        retry: bool = False,
+        seconds: int = RETRY_SECONDS,
+    ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.help = help
         self.retry = retry
+        self.seconds = seconds
 
 
 def not_found(thing: str, name: object) -> Problem:
@@ -118,7 +126,7 @@ def documented() -> dict[int | str, dict[str, Any]]:
 
 def response(problem: Problem, request_id: str = "") -> Response:
     """The problem as every error body looks."""
-    headers = {"Retry-After": str(RETRY_SECONDS)} if problem.retry else {}
+    headers = {"Retry-After": str(problem.seconds)} if problem.retry else {}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(described(problem, request_id), problem.status, headers, MEDIA_TYPE)

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from app.api.context import Admin, By, Here, Name, NewId
 from app.api.paging import After, Limit, Page, page, place_of
 from app.api.problems import Problem, not_found
-from app.store import audit, users
+from app.store import audit, passwords, users
 from app.store.users import Role, User
 
 router = APIRouter(prefix="/api/v1/users", tags=["people"])
@@ -92,7 +92,7 @@ async def change_user(me: Admin, by: By, here: Here, name: str, wanted: Change) 
     """Give a person another password or role, or shut them out at once, or let them in again."""
     if name == me.name and (wanted.disabled or wanted.role):
         raise _oneself(name)
-    password = None if wanted.password is None else await run_in_threadpool(users.hashed, wanted.password)
+    password = None if wanted.password is None else await run_in_threadpool(passwords.hashed, wanted.password)
 
     def work(connection: Connection) -> UserShown:
         user = known(connection, name)

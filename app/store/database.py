@@ -101,6 +101,11 @@ def writing(pool: Engine, work: Work[Result], seconds: float | None = None, *, a
     return _repeated(attempt, deadline)
 
 
+def shown_by_replicas(connection: Connection) -> None:
+    """Let this transaction's commit wait until the replicas that confirm it also show it; without any, as always."""
+    connection.execute(text("set local synchronous_commit = remote_apply"))
+
+
 def passing(error: Exception) -> bool:
     """Whether the failure is a server's or a moment's, so that the same may succeed a little later."""
     if isinstance(error, PoolTimeoutError):

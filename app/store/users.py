@@ -1,21 +1,16 @@
-"""People: their password hashes, roles, and what they may see."""
+"""People: their roles, their groups, and the hashes of their passwords."""
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from uuid import UUID
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import Connection, Row, text
 
+from app.store import passwords
+from app.store.database import shown_by_replicas
+
 Role = Literal["admin", "editor", "reader"]
-
-_HASHER = PasswordHasher()
-# An unknown name must cost as long as a wrong password, else names can be told apart by the clock. Written down, since
-# making it would cost every start a quarter of a second; of what it is the hash, nobody knows any more.
-_NOBODY = "$argon2id$v=19$m=65536,t=3,p=4$WpkRto4+XhABGWh3SmDNZA$7/B4/xIetD+dhfKHOL9C/Gn4FZJIdUwBC3d/OT3tMiA"
-
 
 _LISTED = """
 select u.id, u.name, u.role, u.disabled, u.created_at, array(
@@ -47,6 +42,7 @@ class Account:
 
     user: User
     password_hash: str
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -61,42 +57,22 @@ class NewUser:
 
 def new(new_id: UUID, name: str, password: str, role: Role) -> NewUser:
     """A user to add; slow, since it hashes the password, so it belongs outside any transaction."""
-    return NewUser(new_id, name, hashed(password), role)
-
-
-def hashed(password: str) -> str:
-    """What is kept of a password; another one each time."""
-    return _HASHER.hash(password)
-
-
-def fits(account: Account | None, password: str) -> bool:
-    """Whether it is the account's password; takes as long where there is none. Holds no connection: it is slow."""
-    try:
-        _HASHER.verify(account.password_hash if account else _NOBODY, password)
-    except (VerificationError, InvalidHashError):
-        return False
-    return account is not None
+    return NewUser(new_id, name, passwords.hashed(password), role)
 
 
 def account(connection: Connection, name: str) -> Account | None:
     """The account of this name, unless disabled."""
     row = connection.execute(
-        text("select id, name, role, password_hash from users where name = :name and not disabled"), {"name": name}
+        text("select id, name, role, password_hash, token_generation from users where name = :name and not disabled"),
+        {"name": name},
     ).one_or_none()
-    return Account(_user(row), row.password_hash) if row else None
-
-
-def find(connection: Connection, user_id: UUID) -> User | None:
-    """The user with this id, unless disabled."""
-    statement = text("select id, name, role from users where id = :id and not disabled")
-    row = connection.execute(statement, {"id": user_id}).one_or_none()
-    return _user(row) if row else None
+    return Account(of_row(row), row.password_hash, row.token_generation) if row else None
 
 
 def find_by_name(connection: Connection, name: str) -> User | None:
     """The user of this name, disabled or not."""
     row = connection.execute(text("select id, name, role from users where name = :name"), {"name": name}).one_or_none()
-    return _user(row) if row else None
+    return of_row(row) if row else None
 
 
 def create(connection: Connection, wanted: NewUser) -> User | None:
@@ -112,32 +88,53 @@ def create(connection: Connection, wanted: NewUser) -> User | None:
 
 
 def set_password(connection: Connection, user_id: UUID, password_hash: str) -> None:
-    """Give the user another password; tokens already handed out live on for their hour."""
-    statement = text("update users set password_hash = :hash where id = :id")
+    """Give the user another password, which ends all sessions."""
+    shown_by_replicas(connection)
+    statement = text("update users set password_hash = :hash, token_generation = token_generation + 1 where id = :id")
     connection.execute(statement, {"id": user_id, "hash": password_hash})
 
 
-def replace_password(connection: Connection, known: Account, password_hash: str) -> bool:
-    """Give the user another password, unless it is no more the one known; an earlier try of the same counts as ours."""
-    statement = text("update users set password_hash = :new where id = :id and password_hash in (:known, :new)")
+def replace_password(connection: Connection, known: Account, password_hash: str) -> Account | None:
+    """Give the user another password, which ends all sessions; an earlier try of the same counts as ours.
+
+    None: it is no more the one known.
+    """
+    shown_by_replicas(connection)
+    statement = text(
+        "update users set password_hash = :new,"
+        " token_generation = token_generation + case when password_hash = :known then 1 else 0 end"
+        " where id = :id and password_hash in (:known, :new) returning token_generation"
+    )
     parameters = {"id": known.user.id, "known": known.password_hash, "new": password_hash}
-    return connection.execute(statement, parameters).rowcount == 1
+    generation = connection.execute(statement, parameters).scalar_one_or_none()
+    return None if generation is None else Account(known.user, password_hash, generation)
+
+
+def keep_better_hash(connection: Connection, known: Account, password_hash: str) -> None:
+    """Keep another hash of the same password, unless it was changed meanwhile."""
+    statement = text("update users set password_hash = :new where id = :id and password_hash = :known")
+    connection.execute(statement, {"id": known.user.id, "known": known.password_hash, "new": password_hash})
 
 
 def set_disabled(connection: Connection, user_id: UUID, disabled: bool) -> None:
-    """Shut the user out, whose tokens end with it, or let the user in again."""
-    connection.execute(
-        text("update users set disabled = :disabled where id = :id"), {"id": user_id, "disabled": disabled}
+    """Shut the user out, which ends all sessions, or let the user in again."""
+    shown_by_replicas(connection)
+    statement = text(
+        "update users set disabled = :disabled, token_generation = token_generation + cast(:disabled as int)"
+        " where id = :id"
     )
+    connection.execute(statement, {"id": user_id, "disabled": disabled})
 
 
 def set_role(connection: Connection, user_id: UUID, role: Role) -> None:
     """Let the user do what the role may, from the next request on."""
+    shown_by_replicas(connection)
     connection.execute(text("update users set role = :role where id = :id"), {"id": user_id, "role": role})
 
 
 def delete(connection: Connection, user_id: UUID) -> None:
     """Remove the user with their questions, memberships and grants; what they made for others stays."""
+    shown_by_replicas(connection)
     connection.execute(text("delete from questions where user_id = :id"), {"id": user_id})
     connection.execute(text("delete from users where id = :id"), {"id": user_id})
 
@@ -161,9 +158,14 @@ def ensure_admin(connection: Connection, wanted: NewUser) -> bool:
 
 
 def _entry(row: Row[Any]) -> Entry:
-    return Entry(_user(row), row.disabled, row.created_at, list(row.groups))
+    return Entry(of_row(row), row.disabled, row.created_at, list(row.groups))
 
 
-def _user(row: Row[Any]) -> User:
-    # What the program before the roles wrote during a roll.
-    return User(row.id, row.name, "editor" if row.role == "user" else row.role)
+def of_row(row: Row[Any]) -> User:
+    """The user of a row with ``id``, ``name`` and ``role``."""
+    return User(row.id, row.name, role_of(row.role))
+
+
+def role_of(written: str) -> Role:
+    """The role as it stands in the table, where the program before the roles may still write 'user'."""
+    return "editor" if written == "user" else cast("Role", written)

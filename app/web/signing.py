@@ -4,11 +4,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.concurrency import run_in_threadpool
 
-from app.api import tokens
-from app.api.accounts import verified
-from app.api.context import COOKIE, Here, actor
-from app.api.problems import Problem
+from app.api import cookie, tokens
+from app.api.accounts import begun, end_session, verified
+from app.api.context import Here, actor, caller
+from app.api.problems import Problem, translated
 from app.web.page import PageRoute, own_path, shown
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -30,20 +33,28 @@ async def sign_in(
 ) -> Response:
     """Put the token where scripts cannot read it and other sites cannot send it."""
     try:
-        user = await verified(here, actor(request, username), password[:1000])
+        account = await verified(here, actor(request, username), password[:1000])
     except Problem as problem:
         values = {"problem": problem, "username": username, "next": own_path(next)}
         return shown(request, "sign-in.html", problem.status, **values)
-    seconds = here.settings.token_seconds
-    token = tokens.issue(user.id, here.token_key, here.settings.domain, seconds)
+    settings = here.settings
+    token = tokens.access(begun(here, account), here.token_key, settings.domain, settings.token_seconds)
     answer = RedirectResponse(own_path(next), 303)
-    answer.set_cookie(COOKIE, token, max_age=seconds, path="/", secure=True, httponly=True, samesite="strict")
+    cookie.put(answer, *token)
     return answer
 
 
 @router.post("/sign-out")
-def sign_out() -> Response:
-    """Forget the token in this browser."""
-    answer = RedirectResponse("/sign-in", 303)
-    answer.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
+async def sign_out(request: Request, here: Here) -> Response:
+    """End the session everywhere; without a primary in this browser only, and say so."""
+    answer: Response = RedirectResponse("/sign-in", 303)
+    try:
+        who = await run_in_threadpool(caller, request, here)
+        await end_session(here, actor(request, who.user.name), who)
+    except (Problem, DBAPIError, PoolTimeoutError) as error:
+        problem = translated(error)
+        if problem.status != 401:
+            said = Problem(problem.status, f"signed out in this browser only: {problem.error}", problem.help)
+            answer = shown(request, "sign-in.html", said.status, problem=said, next="/")
+    cookie.take_away(answer)
     return answer

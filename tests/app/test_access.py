@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 import pytest
 
-from app.store import users
+from app.store import passwords
 from tests.app.site import PASSWORD, PROBLEM, Person, Site
 
 
@@ -105,7 +105,9 @@ def test_an_administrator_gives_another_password_and_shuts_a_leaver_out_at_once(
     assert (refused.status_code, person.call("GET", "/api/v1/me").status_code) == (401, 401)
 
     admin.call("PATCH", f"/api/v1/users/{name}", json={"disabled": False})
-    assert person.call("GET", "/api/v1/me").status_code == 200
+    # The sessions of before are over; who is let in again signs in again.
+    assert person.call("GET", "/api/v1/me").status_code == 401
+    site.sign_in(name, "given by the admin")
     listed = admin.call("PATCH", f"/api/v1/users/{name}", json={}).json()
     assert (listed["name"], listed["role"], listed["disabled"]) == (name, "editor", False)
 
@@ -163,4 +165,4 @@ def test_a_body_that_grows_beyond_the_limit_without_saying_so_is_cut_off(admin: 
 
 
 def test_the_hash_that_stands_for_nobody_costs_what_everybodys_does() -> None:
-    assert users._NOBODY.split("$")[1:4] == users.hashed("any").split("$")[1:4]
+    assert passwords._NOBODY.split("$")[1:4] == passwords.hashed("any").split("$")[1:4]

@@ -201,6 +201,34 @@ def test_a_password_is_changed_and_the_repetition_does_not_call_the_old_one_wron
     assert site.sign_in(name, "another long password")
 
 
+def test_a_session_is_renewed_and_ended_and_the_repetition_takes_nobody_for_a_thief(
+    site: Site, wire: Wire, api: httpx.Client
+) -> None:
+    tokens = site.http.post("/api/v1/token", json={"username": "admin", "password": PASSWORD}).json()
+    wire.lose_every_other()
+
+    renewed = api.post("/api/v1/token/refresh", json={"refresh_token": tokens["refresh_token"]})
+    person = Person(api, renewed.json()["access_token"])
+    known = person.call("GET", "/api/v1/me")
+    out = person.call("POST", "/api/v1/sign-out")
+
+    assert (renewed.status_code, known.status_code, out.status_code, wire.lost) == (200, 200, 204, 2)
+    assert person.call("GET", "/api/v1/me").status_code == 401
+
+
+def test_a_key_is_made_and_revoked_once(site: Site, wire: Wire, far: Person) -> None:
+    wire.lose_every_other()
+
+    made = far.call("POST", "/api/v1/keys", json={"name": "nightly", "scopes": ["read"]})
+    program = Person(site.http, made.json()["secret"])
+    known = program.call("GET", "/api/v1/me")
+    wire.lose_every_other()
+    gone = far.call("DELETE", f"/api/v1/keys/{made.json()['id']}")
+
+    assert (made.status_code, known.status_code, gone.status_code, wire.lost) == (201, 200, 204, 1)
+    assert program.call("GET", "/api/v1/me").status_code == 401
+
+
 def test_a_person_is_shut_out_and_given_a_password_once(site: Site, wire: Wire, far: Person) -> None:
     name = site.add_user().get("/api/v1/me")["name"]
     wire.lose_every_other()

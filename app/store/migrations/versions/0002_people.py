@@ -48,6 +48,48 @@ create table group_grants (
 create index group_grants_group on group_grants (group_id);
 """
 
+# A token says of which generation it is; those of an earlier one than the user's are void.
+SESSIONS = """
+alter table users add column token_generation integer not null default 0;
+create table ended_sessions (
+    session_id uuid primary key,
+    until timestamptz not null
+);
+create table spent_refresh_tokens (
+    number uuid primary key,
+    spent_by uuid not null,
+    until timestamptz not null
+);
+create index ended_sessions_until on ended_sessions (until);
+create index spent_refresh_tokens_until on spent_refresh_tokens (until);
+"""
+
+KEYS = """
+create table api_keys (
+    id uuid primary key,
+    user_id uuid not null references users on delete cascade,
+    name text not null,
+    scopes text[] not null check (scopes <@ array['read', 'write', 'admin']),
+    secret_sha256 bytea not null,
+    expires_at timestamptz not null,
+    created_at timestamptz not null default now(),
+    last_used_at timestamptz
+);
+create index api_keys_user on api_keys (user_id, created_at, id);
+"""
+
+GUESSES = """
+create table guesses (
+    name_sha256 bytea not null,
+    address text not null,
+    wrong integer not null,
+    wrong_at timestamptz,
+    right_at timestamptz,
+    counted_by uuid,
+    primary key (name_sha256, address)
+);
+"""
+
 # Who may only add to the audit is said with the other privileges, in app.store.migrate; the owner's function is the one
 # way by which the program takes old entries away.
 AUDIT = """
@@ -82,5 +124,5 @@ revoke execute on function purge_audit(interval) from public;
 
 
 def upgrade() -> None:
-    for statements in (ROLES, MAKERS, GROUPS, AUDIT):
+    for statements in (ROLES, MAKERS, GROUPS, SESSIONS, KEYS, GUESSES, AUDIT):
         op.execute(statements)

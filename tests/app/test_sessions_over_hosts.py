@@ -1,0 +1,64 @@
+"""Sessions where a replica answers: what is ended is ended everywhere, and what goes on without a primary."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.app.servers import PostgreSQL, wait_for
+from tests.app.site import PASSWORD, Person
+
+# Of another file's fixtures pytest finds those that are here by name.
+from tests.app.test_failover import Pair, pair, write_seconds  # noqa: F401
+
+
+def asked(server: PostgreSQL, statement: str) -> list[object]:
+    pool = create_engine(f"postgresql+psycopg2://postgres@{server.address}:{server.port}/rag")
+    with pool.connect() as connection:
+        found = list(connection.execute(text(statement)).scalars())
+    pool.dispose()
+    return found
+
+
+def signed_in(pair: Pair) -> dict[str, str]:  # noqa: F811
+    answer = pair.http.post("/api/v1/token", json={"username": "admin", "password": PASSWORD})
+    assert answer.status_code == 200, answer.text
+    tokens: dict[str, str] = answer.json()
+    return tokens
+
+
+def test_a_sign_out_is_acknowledged_once_the_replica_that_answers_shows_it(pair: Pair) -> None:  # noqa: F811
+    person = Person(pair.http, signed_in(pair)["access_token"])
+    assert person.call("GET", "/api/v1/me").status_code == 200
+    asked(pair.replica, "select pg_wal_replay_pause()")
+
+    with ThreadPoolExecutor(1) as pool:
+        out = pool.submit(person.call, "POST", "/api/v1/sign-out")
+        waiting = "select 1 from pg_stat_activity where wait_event = 'SyncRep'"
+        wait_for("it waits for the replay", lambda: asked(pair.primary, waiting))
+        assert not out.done()
+        asked(pair.replica, "select pg_wal_replay_resume()")
+        assert out.result().status_code == 204
+
+    assert [person.call("GET", "/api/v1/me").status_code for _ in range(10)] == [401] * 10
+
+
+@pytest.mark.parametrize("write_seconds", [2])
+def test_without_a_primary_people_sign_in_and_a_refresh_token_is_not_spent_in_vain(pair: Pair) -> None:  # noqa: F811
+    before = signed_in(pair)
+    pair.primary.stop()
+
+    meanwhile = signed_in(pair)
+    refused = pair.http.post("/api/v1/token/refresh", json={"refresh_token": before["refresh_token"]})
+    out = Person(pair.http, meanwhile["access_token"]).call("POST", "/api/v1/sign-out")
+    page = pair.http.post("/sign-out", headers={"cookie": f"__Host-rag={meanwhile['access_token']}"})
+    still = Person(pair.http, meanwhile["access_token"]).call("GET", "/api/v1/me")
+
+    assert (refused.status_code, out.status_code, still.status_code) == (503, 503, 200)
+    assert (page.status_code, "in this browser only" in page.text) == (503, True)
+    assert "Max-Age=0" in page.headers["set-cookie"]
+    pair.primary.start()
+    wait_for(
+        "the token is good again",
+        lambda: pair.http.post("/api/v1/token/refresh", json={"refresh_token": before["refresh_token"]}).is_success,
+    )
