@@ -65,6 +65,7 @@ class InferencePool:
         self._answers = asyncio.Semaphore(settings.max_in_flight)
         # Embedding a question takes a fraction of an answer's time; searches must not queue behind answers.
         self._embeddings = asyncio.Semaphore(4 * settings.max_in_flight)
+        self._orders = asyncio.Semaphore(settings.max_in_flight)
 
     async def embed_question(self, question: str) -> Vector:
         """The question's vector."""
@@ -100,6 +101,28 @@ class InferencePool:
                 async for part in _measured(stream):
                     if part.message.content:
                         yield part.message.content
+
+    @property
+    def room(self) -> int:
+        """Characters of a prompt that leave room for its instructions and the answer."""
+        # Three characters a token, as in the prompt for answers.
+        return 3 * (self._settings.num_ctx - self._settings.num_predict - 256)
+
+    async def order(self, model: str, system: str, user: str, shape: dict[str, Any], seconds: float) -> str:
+        """What the model says in this JSON shape, whole and within the seconds."""
+        settings = self._settings
+        async with _turn(self._orders, seconds, "order"):
+            with _failures(settings.url):
+                async with asyncio.timeout(seconds):
+                    stream = await self._client.chat(
+                        model=model,
+                        messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
+                        stream=True,
+                        format=shape,
+                        options={**_options(settings), "stop": []},
+                        keep_alive=settings.keep_alive,
+                    )
+                    return "".join([part.message.content or "" async for part in stream])
 
     async def missing_models(self) -> list[str]:
         """Those of our two models that the inference hosts do not have."""

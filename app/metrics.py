@@ -39,6 +39,9 @@ LEXICAL_SECONDS = _seconds("rag_search_lexical_seconds", "Time of the search by 
 SEARCH_DEGRADED = Counter(
     "rag_search_degraded_total", "Searches without one of their halves.", ["missing"], registry=API
 )
+RERANKED = Counter(
+    "rag_searches_reranked_total", "Rerankings by outcome: ordered, unclear, late.", ["outcome"], registry=API
+)
 
 MODEL_FIRST_TOKEN_SECONDS = _seconds(
     "rag_model_first_token_seconds", "Time from a model's call to its first word.", API

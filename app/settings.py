@@ -12,6 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from app.ingest.limits import Limits
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+# The text search configurations that PostgreSQL brings along.
+# fmt: off
+Language = Literal[
+    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german",
+    "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
+    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]
+# fmt: on
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
@@ -115,6 +123,13 @@ class Inference(Table):
 class Answering(Table):
     passages: int = Field(default=6, ge=1, le=50, description="Passages put before the model.")
     candidates: int = Field(default=30, ge=5, le=200, description="Passages taken from each search before fusion.")
+    language: Language = Field(
+        default="english", description="Language of the full text, by its name in PostgreSQL; simple: none."
+    )
+    rerank: str = Field(
+        default="", description="Model of the inference hosts that puts what was found in order; empty: none."
+    )
+    rerank_seconds: Seconds = Field(default=3, description="Longest wait for that order; then it stays as it was.")
     min_support: float = Field(
         default=0.6, gt=0, le=1, description="Share of a sentence's words its quote must contain."
     )

@@ -212,6 +212,16 @@ class Inference(Frozen):
     stand_in: bool = Field(default=False, description="the archive is the lab's stand-in; every report says so")
 
 
+# The text search configurations that PostgreSQL brings along.
+# fmt: off
+Language = Literal[
+    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german",
+    "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
+    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
+]
+# fmt: on
+
+
 class Application(Frozen):
     """The RAG program on app hosts."""
 
@@ -225,6 +235,13 @@ class Application(Frozen):
     )
     audit_days: int = Field(default=400, ge=30, le=36500, description="days for which the audit keeps an entry")
     log_questions: bool = Field(default=False, description="whether app hosts' journals show what people ask")
+    language: Language = Field(
+        default="english",
+        description="the documents' language, for the full text; a change makes all words anew during the deploy",
+    )
+    rerank: bool = Field(
+        default=False, description="the chat model puts what was found in order first, for 3 seconds at most"
+    )
 
     @property
     def workers(self) -> int:

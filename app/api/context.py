@@ -26,6 +26,7 @@ from app.api.recorder import Recorder
 from app.api.writers import Writers
 from app.index.vectors import Vectors
 from app.inference import InferencePool
+from app.retrieve.nearest import Space
 from app.retrieve.search import Searcher
 from app.retrieve.weights import Frequencies
 from app.settings import Settings
@@ -70,7 +71,7 @@ class Context:
     recorder: Recorder
     later: Later
     active: Active
-    frequencies: Frequencies = field(default_factory=Frequencies)
+    frequencies: Frequencies
     key_uses: KeyUses = field(default_factory=KeyUses)
     guard: Guard = field(default_factory=Guard)
     missed: Missed = field(default_factory=Missed)
@@ -78,8 +79,17 @@ class Context:
 
     @property
     def searcher(self) -> Searcher:
-        candidates = self.settings.answering.candidates
-        return Searcher(self.replica, self.vectors, self.inference, self.frequencies, candidates)
+        models, answering = self.settings.inference, self.settings.answering
+        space = Space(self.replica, self.vectors, models.embedding_model, models.embedding_dimension)
+        return Searcher(
+            self.replica,
+            space,
+            self.inference,
+            self.frequencies,
+            answering.candidates,
+            answering.rerank,
+            answering.rerank_seconds,
+        )
 
     def fresh(self, work: Work[Result]) -> Result:
         """Read what was just written, from the primary; without one, what a replica knows."""

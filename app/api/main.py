@@ -9,7 +9,20 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from app import log
-from app.api import accounts, audit, collections, grants, groups, health, keys, library, problems, questions, users
+from app.api import (
+    accounts,
+    audit,
+    collections,
+    grants,
+    groups,
+    health,
+    keys,
+    library,
+    problems,
+    questions,
+    search,
+    users,
+)
 from app.api.active import Active
 from app.api.context import Context
 from app.api.cookie import Renewal
@@ -20,6 +33,7 @@ from app.api.recorder import Recorder
 from app.api.writers import Writers
 from app.index.vectors import Vectors
 from app.inference import InferencePool
+from app.retrieve.weights import Frequencies
 from app.settings import ConfigurationError, Settings, credential, load_or_refuse, refuse
 from app.store.database import engine
 from app.web import pages
@@ -46,7 +60,7 @@ def application() -> FastAPI:
     app.state.settings = settings
     app.add_middleware(Renewal)
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, users, groups, grants, keys, audit, collections, library, questions, health):
+    for module in (accounts, users, groups, grants, keys, audit, collections, library, search, questions, health):
         app.include_router(module.router)
     pages.install(app)
     problems.install(app)
@@ -73,6 +87,7 @@ def make_context(settings: Settings) -> Context:
         recorder=Recorder(primary),
         later=Later(primary),
         active=Active(Path(os.environ["RAG_ACTIVE_USERS"])),
+        frequencies=Frequencies(settings.answering.language),
     )
 
 

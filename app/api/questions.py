@@ -1,37 +1,35 @@
-"""Search and questions."""
+"""Questions and their answers."""
 
 import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import uuid4
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from app import metrics
-from app.answer.ask import Event, ask, described
+from app.answer.ask import Event, ask
 from app.api.context import By, Context, Here, Me, readable
 from app.api.problems import described as described_problem
 from app.api.problems import translated
+from app.api.search import Text
 from app.api.streams import with_heartbeats
 from app.inference import BusyError, InferenceUnavailableError
-from app.ingest.clean import clean
-from app.retrieve.search import Found, search
+from app.retrieve.search import Found, Wanted, search
 from app.store import questions
 from app.store.audit import Actor
 from app.store.collections import Collection
+from app.store.matching import Scope
 from app.store.questions import Question
 from app.store.users import User
 
 router = APIRouter(prefix="/api/v1", tags=["questions"])
-
-# PostgreSQL's text holds every character but one; the others are written as in the documents.
-Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$"), AfterValidator(clean)]
 
 
 class Asked(BaseModel):
@@ -39,16 +37,6 @@ class Asked(BaseModel):
     collection: str = Field(max_length=100)
     question: Text
     stream: bool = False
-
-
-@router.get("/search")
-async def find(me: Me, here: Here, collection: str, q: Annotated[Text, Query()], limit: int = 10) -> dict[str, Any]:
-    """The best passages for the words; ``degraded`` names the half of the search that could not take part."""
-    where = await run_in_threadpool(readable, here, me, collection)
-    here.asked(q)
-    found = await search(here.searcher, where.id, q, min(max(limit, 1), 50))
-    results = [{**described(passage), "text": passage.text} for passage in found.passages]
-    return {"results": results, "degraded": found.missing}
 
 
 @router.post("/questions")
@@ -61,7 +49,8 @@ async def question(me: Me, by: By, here: Here, asked: Asked) -> Response:
         try:
             # The turn comes first: who is turned away should not have cost a search.
             await stack.enter_async_context(here.inference.turn())
-            found = await search(here.searcher, where.id, asked.question, here.settings.answering.passages)
+            wanted = Wanted(Scope((where.id,)), asked.question, here.settings.answering.passages)
+            found = await search(here.searcher, wanted)
             if found.missing == "inference":
                 raise InferenceUnavailableError(f"inference = {here.settings.inference.url}; a host that answers")
             events = _recorded(here, me, by, where, asked, found, began)

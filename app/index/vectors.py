@@ -37,6 +37,14 @@ class Progress:
     filled: bool = False
 
 
+@dataclass(frozen=True)
+class Near:
+    """A passage's id and its cosine distance: 0 in the same direction, 1 unrelated, 2 opposite."""
+
+    id: str
+    distance: float
+
+
 class Vectors:
     """Nearest passages by vector; written to by rag-index alone."""
 
@@ -45,8 +53,8 @@ class Vectors:
         self._client: AsyncClientAPI | None = None
         self._collections: dict[UUID, AsyncCollection] = {}
 
-    async def nearest(self, collection_id: UUID, vector: Vector, limit: int) -> list[str]:
-        """Ids of the nearest passages, nearest first; none where the collection holds none yet."""
+    async def nearest(self, collection_id: UUID, vector: Vector, limit: int) -> list[Near]:
+        """The nearest passages, nearest first; none where the collection holds none yet."""
         try:
             return await self._nearest(collection_id, vector, limit)
         except IndexUnavailableError:
@@ -105,7 +113,7 @@ class Vectors:
                 await client.delete_collection(name)
         self._collections.clear()
 
-    async def _nearest(self, collection_id: UUID, vector: Vector, limit: int) -> list[str]:
+    async def _nearest(self, collection_id: UUID, vector: Vector, limit: int) -> list[Near]:
         async with self._call() as client:
             collection = self._collections.get(collection_id)
             if collection is None:
@@ -114,8 +122,11 @@ class Vectors:
                     return []
                 collection = await client.get_collection(_name(collection_id), embedding_function=None)
                 self._collections[collection_id] = collection
-            found = await collection.query(query_embeddings=_as_chroma([vector]), n_results=limit, include=[])
-        return list(found["ids"][0])
+            found = await collection.query(
+                query_embeddings=_as_chroma([vector]), n_results=limit, include=["distances"]
+            )
+        distances = (found["distances"] or [[]])[0]
+        return [Near(one, distance) for one, distance in zip(found["ids"][0], distances, strict=True)]
 
     @asynccontextmanager
     async def _call(self) -> AsyncIterator["AsyncClientAPI"]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 K = 60
 
 
-def fuse(rankings: Iterable[Sequence[str]]) -> list[str]:
-    """One ranking out of several by reciprocal rank fusion: the sum over the lists of 1 / (60 + rank).
+def fuse(rankings: Iterable[Sequence[str]]) -> dict[str, float]:
+    """One ranking out of several, best first, each with its score: the sum over the lists of 1 / (60 + rank).
 
     Cormack, Clarke, Buettcher: Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods,
     SIGIR 2009. Ranks only are compared, since a cosine distance and a full-text rank have no common scale.
@@ -17,4 +17,4 @@ def fuse(rankings: Iterable[Sequence[str]]) -> list[str]:
     for ranking in rankings:
         for rank, identifier in enumerate(ranking, start=1):
             scores[identifier] += 1 / (K + rank)
-    return sorted(scores, key=lambda identifier: (-scores[identifier], identifier))
+    return dict(sorted(scores.items(), key=lambda entry: (-entry[1], entry[0])))

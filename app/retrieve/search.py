@@ -2,68 +2,148 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from uuid import UUID
+from typing import Literal
 
 from sqlalchemy import Connection, Engine
 
 from app import metrics
-from app.index.vectors import IndexUnavailableError, Vectors
+from app.index.vectors import IndexUnavailableError, Near
 from app.inference import BusyError, InferencePool, InferenceUnavailableError
 from app.retrieve.fusion import fuse
+from app.retrieve.nearest import Space, nearest
+from app.retrieve.rerank import MOST, reranked
 from app.retrieve.weights import Frequencies, Weights
-from app.store import passages
+from app.store import matching, passages
 from app.store.database import reading
+from app.store.matching import Match, Scope
 from app.store.passages import Passage
 
 log = logging.getLogger(__name__)
+
+Mode = Literal["hybrid", "vector", "lexical"]
 
 
 @dataclass(frozen=True)
 class Searcher:
     replica: Engine
-    vectors: Vectors
+    space: Space
     inference: InferencePool
     frequencies: Frequencies
     candidates: int
+    rerank: str = ""
+    rerank_seconds: float = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for, and where."""
+
+    scope: Scope
+    question: str
+    limit: int
+    mode: Mode = "hybrid"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A passage's place in one half of the search: its rank from 1, and that half's own measure."""
+
+    rank: int
+    measure: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A passage found, with its fused score and where it stood in each half; None: not among its candidates."""
+
+    passage: Passage
+    score: float
+    vector: Standing | None
+    lexical: Standing | None
 
 
 @dataclass(frozen=True)
 class Found:
-    """Passages, best first; ``missing`` names the half of the search that could not take part."""
+    """Hits, best first; ``missing`` names the half of the search that could not take part."""
 
-    passages: list[Passage]
+    hits: list[Hit]
     weights: Weights
     missing: str | None = None
 
+    @property
+    def passages(self) -> list[Passage]:
+        return [hit.passage for hit in self.hits]
 
-async def search(searcher: Searcher, collection_id: UUID, question: str, limit: int) -> Found:
-    """The best passages of the collection; the caller has checked that they may be read."""
 
-    def matching(connection: Connection) -> tuple[Weights, list[str]]:
-        with metrics.LEXICAL_SECONDS.time():
-            weights = searcher.frequencies.weights(connection, collection_id, question)
-            return weights, passages.matching(connection, collection_id, weights, searcher.candidates)
+@dataclass(frozen=True)
+class _Lexical:
+    weights: Weights
+    matches: list[Match]
+    foreign: str | None
 
+
+async def search(searcher: Searcher, wanted: Wanted) -> Found:
+    """The best passages of the scope; the caller has checked that its collections may be read."""
     with metrics.SEARCH_SECONDS.time():
-        (near, missing), (weights, matched) = await asyncio.gather(
-            _nearest(searcher, collection_id, question), asyncio.to_thread(reading, searcher.replica, matching)
+        (near, missing), lexical = await asyncio.gather(
+            _nearest(searcher, wanted),
+            asyncio.to_thread(reading, searcher.replica, lambda connection: _lexical(connection, searcher, wanted)),
         )
-        ranked = fuse([near, matched])
-        # A few more than asked for: what was deleted a moment ago is still in the index.
-        wanted = ranked[: limit + 10]
-        found = await asyncio.to_thread(
-            reading, searcher.replica, lambda connection: passages.by_ids(connection, collection_id, wanted)
-        )
-    return Found(found[:limit], weights, missing)
+        if lexical.foreign and wanted.mode != "lexical":
+            # A distance between vectors of two models says nothing.
+            log.warning("inference.embedding_model = %s; %s is stored", searcher.space.model, lexical.foreign)
+            metrics.SEARCH_DEGRADED.labels("index").inc()
+            near, missing = [], "index"
+        vector = {one.id: Standing(rank, one.distance) for rank, one in enumerate(near, start=1)}
+        words = {one.id: Standing(rank, one.score) for rank, one in enumerate(lexical.matches, start=1)}
+        scores = fuse([list(vector), list(words)])
+        found = await _best(searcher, wanted, list(scores))
+    hits = [Hit(one, scores[one.id], vector.get(one.id), words.get(one.id)) for one in found]
+    return Found(hits, lexical.weights, missing)
 
 
-async def _nearest(searcher: Searcher, collection_id: UUID, question: str) -> tuple[list[str], str | None]:
+def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lexical:
+    frequencies, space = searcher.frequencies, searcher.space
+    matches: list[Match] = []
+    with metrics.LEXICAL_SECONDS.time():
+        weights = frequencies.weights(connection, wanted.scope.collections, wanted.question)
+        if wanted.mode != "vector":
+            matches = matching.matching(connection, wanted.scope, weights, frequencies.language, searcher.candidates)
+    foreign = passages.foreign_model(connection, space.model, space.dimension)
+    return _Lexical(weights, _shares(matches, weights), foreign)
+
+
+def _shares(matches: Sequence[Match], weights: Mapping[str, float]) -> list[Match]:
+    """With the score as a share of what all of the question's words weigh."""
+    whole = sum(weights.values()) or 1.0
+    return [Match(match.id, match.score / whole) for match in matches]
+
+
+async def _best(searcher: Searcher, wanted: Wanted, ranked: Sequence[str]) -> list[Passage]:
+    rerank = bool(searcher.rerank) and wanted.mode == "hybrid"
+    # A few more than asked for: what was deleted a moment ago is still in the index.
+    ids = ranked[: max(wanted.limit, MOST if rerank else 0) + 10]
+    found = await asyncio.to_thread(
+        reading,
+        searcher.replica,
+        lambda connection: passages.by_ids(connection, wanted.scope.collections, ids),
+    )
+    if rerank and len(found) > 1:
+        places = await reranked(searcher.inference, searcher.rerank, searcher.rerank_seconds, wanted.question, found)
+        found = [found[place] for place in places]
+    return found[: wanted.limit]
+
+
+async def _nearest(searcher: Searcher, wanted: Wanted) -> tuple[list[Near], str | None]:
     """With a half of the search gone, words alone still find most of what is asked."""
+    if wanted.mode == "lexical":
+        return [], None
     try:
-        vector = await searcher.inference.embed_question(question)
+        vector = await searcher.inference.embed_question(wanted.question)
         with metrics.VECTOR_SECONDS.time():
-            return await searcher.vectors.nearest(collection_id, vector, searcher.candidates), None
+            return await nearest(searcher.space, wanted.scope, vector, searcher.candidates), None
     except IndexUnavailableError as error:
         log.warning("%s", error)
         metrics.SEARCH_DEGRADED.labels("index").inc()

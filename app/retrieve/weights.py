@@ -2,15 +2,15 @@
 
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from uuid import UUID
 
 from sqlalchemy import Connection
 
 from app.sentences import content_words
-from app.store import passages
+from app.store import matching
 
 Weights = Mapping[str, float]
 
@@ -26,21 +26,28 @@ SMOOTHING = 2
 class Frequencies:
     """Counts words in collections, and remembers what it counted for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, language: str) -> None:
+        self.language = language
         self._known: OrderedDict[tuple[UUID, str], tuple[float, int]] = OrderedDict()
         self._lock = Lock()
 
-    def weights(self, connection: Connection, collection_id: UUID, question: str) -> Weights:
+    def weights(self, connection: Connection, collections: Sequence[UUID], question: str) -> Weights:
         """Inverse document frequency of the question's words; a word that occurs nowhere weighs most."""
         words = list(dict.fromkeys(content_words(question)))[:MOST_WORDS]
+        counts: Counter[str] = Counter()
+        for collection_id in collections:
+            counts.update(self._counts(connection, collection_id, words))
+        total = max(counts[""], 1)
+        return {word: math.log1p((total + SMOOTHING) / (counts[word] + SMOOTHING)) for word in words if word in counts}
+
+    def _counts(self, connection: Connection, collection_id: UUID, words: list[str]) -> dict[str, int]:
         counts = self._recalled(collection_id, ["", *words])
         missing = [word for word in ("", *words) if word not in counts]
         if missing:
-            counted = passages.frequencies(connection, collection_id, missing)
+            counted = matching.frequencies(connection, collection_id, missing, self.language)
             self._remember(collection_id, counted)
             counts |= counted
-        total = max(counts[""], 1)
-        return {word: math.log1p((total + SMOOTHING) / (counts[word] + SMOOTHING)) for word in words if word in counts}
+        return counts
 
     def _recalled(self, collection_id: UUID, words: list[str]) -> dict[str, int]:
         now = time.monotonic()

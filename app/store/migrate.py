@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import ConfigurationError, Database, Settings, credential, load_or_refuse, refuse
-from app.store import users
+from app.store import fulltext, users
 from app.store.database import engine, reading, writing
 
 # Any constant will do, as long as every release uses the same one.
@@ -81,6 +81,10 @@ def migrate(settings: Settings) -> bool:
         if _is_behind(connection):
             changed = True
             command.upgrade(_alembic(connection), "head")
+        if not fulltext.speaks(connection, settings.answering.language):
+            changed = True
+            count = fulltext.rebuild(connection, settings.answering.language)
+            sys.stderr.write(f"full text = {settings.answering.language}; the words of {count} passages made anew\n")
         if _lacks_privileges(connection, settings.database):
             changed = True
             _give_privileges(connection, settings.database)
@@ -97,6 +101,7 @@ def check_only(settings: Settings) -> bool:
     def work(connection: Connection) -> bool:
         return (
             _is_behind(connection)
+            or not fulltext.speaks(connection, settings.answering.language)
             or _lacks_privileges(connection, settings.database)
             or users.find_by_name(connection, settings.admin_user) is None
         )

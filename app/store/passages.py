@@ -1,7 +1,7 @@
 """Passages: the quotable pieces of documents, with their embeddings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -22,24 +22,8 @@ from unnest(cast(:documents as uuid[]), cast(:ordinals as int[]))
     with ordinality as wanted (document_id, ordinal, rank)
 join passages p on p.document_id = wanted.document_id and p.ordinal = wanted.ordinal
 join documents d on d.id = p.document_id and d.state = 'indexed'
-where cast(:collection as uuid) is null or p.collection_id = cast(:collection as uuid)
+where cast(:collections as uuid[]) is null or p.collection_id = any(cast(:collections as uuid[]))
 order by wanted.rank
-"""
-
-# A question asked in plain words rarely has all of them in one passage, so any of them may match. PostgreSQL's own
-# ranks know nothing of rarity: with them, passages full of "default" come before the one on what was asked about.
-_MATCHING = """
-with wanted as materialized (
-    select phraseto_tsquery('english', word) as query, weight
-    from unnest(cast(:words as text[]), cast(:weights as float8[])) as given (word, weight)
-), any_of as materialized (
-    select cast(string_agg('(' || cast(query as text) || ')', ' | ') as tsquery) as query from wanted
-)
-select p.document_id, p.ordinal from passages p, any_of
-where p.collection_id = :collection and p.words @@ any_of.query
-order by (select sum(wanted.weight) from wanted where p.words @@ wanted.query) desc,
-    ts_rank_cd(p.words, any_of.query, 1) desc, p.document_id, p.ordinal
-limit :limit
 """
 
 
@@ -118,44 +102,12 @@ def one(connection: Connection, document_id: UUID, ordinal: int) -> Passage | No
     return found[0] if found else None
 
 
-def by_ids(connection: Connection, collection_id: UUID | None, ids: Sequence[str]) -> list[Passage]:
-    """The passages with these ids in that order, without those gone since or of another collection."""
+def by_ids(connection: Connection, collections: Sequence[UUID] | None, ids: Sequence[str]) -> list[Passage]:
+    """The passages with these ids in that order, without those gone since or of other collections."""
     documents, ordinals = _split(ids)
-    rows = connection.execute(
-        text(_BY_IDS), {"documents": documents, "ordinals": ordinals, "collection": collection_id}
-    )
+    within = None if collections is None else list(collections)
+    rows = connection.execute(text(_BY_IDS), {"documents": documents, "ordinals": ordinals, "collections": within})
     return [_passage(row) for row in rows]
-
-
-def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str]) -> dict[str, int]:
-    """In how many of the collection's passages each word stands; under "" their number, and no words of no meaning."""
-    total = connection.execute(
-        text("select count(*) from passages where collection_id = :collection"), {"collection": collection_id}
-    ).scalar_one()
-    rows = connection.execute(
-        text(
-            "select wanted.word, (select count(*) from passages p where p.collection_id = :collection"
-            " and p.words @@ phraseto_tsquery('english', wanted.word)) as passages"
-            " from unnest(cast(:words as text[])) as wanted (word)"
-            " where numnode(phraseto_tsquery('english', wanted.word)) > 0"
-        ),
-        {"collection": collection_id, "words": list(words)},
-    )
-    return {"": total, **{row.word: row.passages for row in rows}}
-
-
-def matching(connection: Connection, collection_id: UUID, weights: Mapping[str, float], limit: int) -> list[str]:
-    """Ids of the passages that share words with the question, those with the weightiest words first."""
-    rows = connection.execute(
-        text(_MATCHING),
-        {
-            "collection": collection_id,
-            "words": list(weights),
-            "weights": list(weights.values()),
-            "limit": limit,
-        },
-    )
-    return [passage_id(row.document_id, row.ordinal) for row in rows]
 
 
 def embeddings(connection: Connection, ids: Sequence[str]) -> list[tuple[str, Vector]]:

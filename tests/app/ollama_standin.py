@@ -88,7 +88,7 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
                     self._json({"error": "the runner ended as told"}, 500)
                     return
                 standin.embedded += len(texts)
-                self._json({"model": asked["model"], "embeddings": [_embedding(text) for text in texts]})
+                self._json({"model": asked["model"], "embeddings": [embedding(text) for text in texts]})
             elif self.path == "/api/chat":
                 self._chat(asked)
             else:
@@ -127,7 +127,7 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def _embedding(text: str) -> list[float]:
+def embedding(text: str) -> list[float]:
     vector = [0.0] * DIMENSION
     for word in content_words(text) or ["nothing"]:
         number = int.from_bytes(hashlib.blake2b(stem(word).encode(), digest_size=8).digest(), "big")

@@ -60,7 +60,7 @@ def test_a_replica_without_the_passages_of_a_change_costs_no_vectors(
         applied = await follow(Follower(SETTINGS, replicas, site.database, own))
         progress = await own.progress()
         then = await follow(Follower(SETTINGS, site.database, site.database, own))
-        return applied, progress, then, await own.nearest(collection_of(site, document), np.ones(DIMENSION), 9)
+        return applied, progress, then, await nearest(own, collection_of(site, document), DIMENSION, 9)
 
     assert asyncio.run(story()) == (0, Progress(before, filled=True), 1, [f"{document['id']}:0"])
 
@@ -73,7 +73,7 @@ def test_a_large_document_is_copied_whole(site: Site, admin: Person, collection:
     async def story() -> list[str]:
         await own.keep(Progress(before, filled=True))
         await follow(Follower(SETTINGS, site.database, site.database, own))
-        return await own.nearest(collection_of(site, document), np.ones(DIMENSION), 9000)
+        return await nearest(own, collection_of(site, document), DIMENSION, 9000)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(follower, "VECTORS_AT_ONCE", 7)
@@ -88,12 +88,16 @@ def test_more_collections_than_chroma_lists_at_once_by_default_are_all_there(own
         for collection_id in ids:
             await own.upsert(collection_id, [("a:0", np.ones(3))])
         await own.keep(Progress(Position(1, 2, "token"), filled=True))
-        kept, found = await own.progress(), [await own.nearest(collection_id, np.ones(3), 1) for collection_id in ids]
+        kept, found = await own.progress(), [await nearest(own, collection_id, 3, 1) for collection_id in ids]
         await own.empty()
-        left = [await own.nearest(collection_id, np.ones(3), 1) for collection_id in ids]
+        left = [await nearest(own, collection_id, 3, 1) for collection_id in ids]
         return [kept, found, left, await own.progress()]
 
     assert asyncio.run(story()) == [Progress(Position(1, 2, "token"), filled=True), [["a:0"]] * 150, [[]] * 150, None]
+
+
+async def nearest(vectors: Vectors, collection_id: UUID, dimension: int, limit: int) -> list[str]:
+    return [near.id for near in await vectors.nearest(collection_id, np.ones(dimension), limit)]
 
 
 def replica(site: Site, databases: Iterator[str]) -> Engine:
