@@ -2,24 +2,29 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
 
 import httpx
 import numpy as np
 import ollama
 
 from app import metrics
+from app.answer.thinking import Spoken
 from app.settings import Inference
 from app.store.passages import Vector
 
 # A small model would go on to write passages and questions of its own.
-STOP = ["<passage", "</passage", "\nQuestion:"]
+STOP = ["<passage", "</passage", "</earlier", "\nQuestion:"]
 
 # A model not there yet, a door before its service, a host in trouble, what HAProxy answers without one, and one that
 # broke off in the middle.
 _NO_HOST = frozenset({404, 425, 429, 502, 503, 504, -1})
+
+# How Ollama itself, and the door before it, say that they have no place.
+_BUSY = "server busy"
 
 
 class InferenceUnavailableError(Exception):
@@ -34,8 +39,18 @@ class InferenceRefusedError(Exception):
     """An inference host refused this very request; trying again will not help."""
 
 
-class BusyError(Exception):
+class BusyError(InferenceUnavailableError):
     """Too many answers are in the making; the caller should be told to come back."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How many tokens an answer took, as Ollama counted them; None where it did not."""
+
+    prompt: int | None
+    answer: int | None
+    # "stop", or "length" where the answer was longer than it may be.
+    reason: str
 
 
 def embed_documents(client: ollama.Client, settings: Inference, texts: Sequence[str]) -> list[Vector]:
@@ -52,7 +67,9 @@ def embed_documents(client: ollama.Client, settings: Inference, texts: Sequence[
 def worker_client(settings: Inference) -> ollama.Client:
     """A client for threads."""
     timeout = httpx.Timeout(settings.embed_deadline_seconds, connect=5)
-    return ollama.Client(host=settings.url, timeout=timeout, trust_env=False)
+    # By this the door of a host lets a question's embedding go before a document's.
+    headers = {"x-rag-work": "ingestion"}
+    return ollama.Client(host=settings.url, timeout=timeout, trust_env=False, headers=headers)
 
 
 class InferencePool:
@@ -80,27 +97,46 @@ class InferencePool:
                     )
         return _vector(settings, answer.embeddings[0])
 
+    @property
+    def all_taken(self) -> bool:
+        """Whether a turn would have to be waited for now."""
+        return self._answers.locked()
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Hold one of the places for answers; raise BusyError when none comes free in time."""
         async with _turn(self._answers, self._settings.queue_seconds, "answer"):
             yield
 
-    async def answer(self, system: str, user: str) -> AsyncIterator[str]:
-        """The model's answer, piece by piece, all of it within the deadline."""
+    async def answer(self, system: str, user: str) -> AsyncGenerator[str | Usage]:
+        """The model's answer, piece by piece and last what it took, all within the deadline.
+
+        Closing the generator ends the work on the inference host too.
+        """
         settings = self._settings
+        spoken = Spoken()
         with _failures(settings.url):
             async with asyncio.timeout(settings.deadline_seconds):
                 stream = await self._client.chat(
                     model=settings.chat_model,
                     messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
                     stream=True,
+                    # What a model thinks would take the answer's tokens and time; one that cannot think lets it pass.
+                    think=False,
                     options=_options(settings),
                     keep_alive=settings.keep_alive,
                 )
-                async for part in _measured(stream):
-                    if part.message.content:
-                        yield part.message.content
+                async with aclosing(_measured(stream)) as parts:
+                    async for part in parts:
+                        if said := spoken.heard(part.message.content or ""):
+                            yield said
+                        if part.done:
+                            if said := spoken.rest():
+                                yield said
+                            yield Usage(part.prompt_eval_count, part.eval_count, part.done_reason or "stop")
+                            return
+        # A connection cut off cleanly looks like an end.
+        raise InferenceUnavailableError(f"inference = {settings.url}; a host that answers to the end")
 
     @property
     def room(self) -> int:
@@ -134,18 +170,19 @@ class InferencePool:
         return [model for model in wanted if _tagged(model) not in present]
 
 
-async def _measured(stream: AsyncIterator[ollama.ChatResponse]) -> AsyncIterator[ollama.ChatResponse]:
+async def _measured(stream: AsyncIterator[ollama.ChatResponse]) -> AsyncGenerator[ollama.ChatResponse]:
     """The parts of an answer; the last one tells how many tokens went in and came out."""
     began, first = time.monotonic(), True
-    async for part in stream:
-        if first and part.message.content:
-            metrics.MODEL_FIRST_TOKEN_SECONDS.observe(time.monotonic() - began)
-            first = False
-        if part.done:
-            metrics.MODEL_TOKENS.labels("in").inc(part.prompt_eval_count or 0)
-            metrics.MODEL_TOKENS.labels("out").inc(part.eval_count or 0)
-            metrics.MODEL_SECONDS.observe(time.monotonic() - began)
-        yield part
+    async with aclosing(cast(AsyncGenerator[ollama.ChatResponse], stream)) as parts:
+        async for part in parts:
+            if first and part.message.content:
+                metrics.MODEL_FIRST_TOKEN_SECONDS.observe(time.monotonic() - began)
+                first = False
+            if part.done:
+                metrics.MODEL_TOKENS.labels("in").inc(part.prompt_eval_count or 0)
+                metrics.MODEL_TOKENS.labels("out").inc(part.eval_count or 0)
+                metrics.MODEL_SECONDS.observe(time.monotonic() - began)
+            yield part
 
 
 @asynccontextmanager
@@ -170,6 +207,10 @@ def _failures(url: str) -> Iterator[None]:
     try:
         yield
     except ollama.ResponseError as error:
+        if error.status_code == 503 and _BUSY in error.error:
+            raise BusyError(
+                "answer = every place on the inference hosts is taken; a moment with fewer questions"
+            ) from None
         if error.status_code in _NO_HOST:
             raise InferenceUnavailableError(f"inference = {url}; a host that answers ({error.error})") from None
         if error.status_code >= 500:

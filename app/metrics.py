@@ -22,7 +22,10 @@ ACTIVE_USERS = Gauge(
 )
 
 QUESTIONS = Counter(
-    "rag_questions_total", "Questions by outcome: supported, refused, busy, failed.", ["outcome"], registry=API
+    "rag_questions_total",
+    "Questions by outcome: supported, refused, busy, failed, cancelled.",
+    ["outcome"],
+    registry=API,
 )
 FIRST_TOKEN_SECONDS = _seconds("rag_first_token_seconds", "Time from question to first word.", API)
 ANSWER_SECONDS = _seconds("rag_answer_seconds", "Time from question to checked answer.", API)
@@ -31,6 +34,23 @@ UNRECORDED = Counter(
 )
 LATER_LOST = Counter(
     "rag_later_lost_total", "Small writes lost for want of a primary, by what they were.", ["what"], registry=API
+)
+
+PROMPT_RATIO = Histogram(
+    "rag_prompt_estimate_ratio",
+    "Tokens of a prompt as estimated, by those that the model counted; below 1 a prompt may be cut.",
+    buckets=(0.5, 0.7, 0.9, 1, 1.1, 1.3, 1.6, 2, 3),
+    registry=API,
+)
+CUT_PROMPTS = Counter(
+    "rag_prompts_cut_total", "Answers thrown away because the model had not read the whole prompt.", registry=API
+)
+FEEDBACK = Counter("rag_feedback_total", "What askers thought of answers: up, down.", ["verdict"], registry=API)
+LIMITED = Counter(
+    "rag_requests_limited_total", "Requests turned away for their person's number of them.", ["kind"], registry=API
+)
+COUNTED_HERE = Counter(
+    "rag_requests_counted_here_total", "Requests counted by one process alone.", ["kind"], registry=API
 )
 
 SEARCH_SECONDS = _seconds("rag_search_seconds", "Time of one search, both halves and fusion.", API)
@@ -69,6 +89,7 @@ JOBS = Gauge(
     ["state"],
     registry=WORKER,
 )
+PURGED = Counter("rag_questions_purged_total", "Questions deleted for their age.", registry=WORKER)
 OLDEST_JOB_SECONDS = Gauge("rag_job_oldest_seconds", "How long the job that is due for longest waits.", registry=WORKER)
 
 INDEX_LAG = Gauge("rag_index_lag_changes", "Changes this host's index has still to apply.", registry=INDEX)

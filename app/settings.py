@@ -130,6 +130,13 @@ class Answering(Table):
         default="", description="Model of the inference hosts that puts what was found in order; empty: none."
     )
     rerank_seconds: Seconds = Field(default=3, description="Longest wait for that order; then it stays as it was.")
+    memory_tokens: int = Field(
+        default=600,
+        ge=0,
+        le=32768,
+        description="Most tokens of a conversation put before the next question's passages, a quarter of num_ctx at"
+        " most; 0 remembers nothing.",
+    )
     min_support: float = Field(
         default=0.6, gt=0, le=1, description="Share of a sentence's words its quote must contain."
     )
@@ -185,6 +192,20 @@ class Logging(Table):
     )
 
 
+class Rates(Table):
+    """For each person, over all hosts; 0 sets no limit."""
+
+    questions_per_minute: int = Field(default=30, ge=0, description="Questions that one person may ask in a minute.")
+    searches_per_minute: int = Field(default=120, ge=0, description="Searches of one person in a minute.")
+    uploads_per_minute: int = Field(default=300, ge=0, description="Uploads of one person in a minute.")
+
+
+class Retention(Table):
+    conversation_days: int = Field(
+        default=0, ge=0, le=36500, description="Days that questions, answers and feedback are kept; 0: until deleted."
+    )
+
+
 class Settings(Table):
     domain: str = Field(min_length=1, description="Name under which people reach the platform.")
     admin_user: str = Field(
@@ -207,6 +228,8 @@ class Settings(Table):
     upload: Upload = Upload()
     ingest: Ingest = Ingest()
     logging: Logging = Logging()
+    limits: Rates = Rates()
+    retention: Retention = Retention()
 
 
 def load() -> Settings:

@@ -5,7 +5,19 @@ from typing import Any
 from inventories.settings import Site
 from inventories.sizing import Sizing, promise
 
-SECTIONS = ("Machine", "Vip", "Ssh", "Packages", "Etcd", "Database", "Inference", "Model", "Application")
+SECTIONS = (
+    "Machine",
+    "Vip",
+    "Ssh",
+    "Packages",
+    "Etcd",
+    "Database",
+    "Inference",
+    "Model",
+    "Application",
+    "Limits",
+    "Retention",
+)
 HEAD = """\
 # Settings
 

@@ -10,6 +10,17 @@ USERS = "users"
 
 
 @dataclass(frozen=True)
+class Share:
+    """Requests of a door that stand in a line of their own, so many of them at a time as the service has places."""
+
+    name: str
+    paths: tuple[str, ...]
+    patience: int
+    """Seconds that one waits for its turn before it is told to try elsewhere."""
+    why: str
+
+
+@dataclass(frozen=True)
 class Door:
     """A loopback service that HAProxy opens to other machines, certificate against certificate."""
 
@@ -19,6 +30,7 @@ class Door:
     """Allowed requests as ``METHOD /path``; a path that ends in ``/`` allows all below it."""
     shown: str = "proxy"
     """Whose certificate a client shows: a machine's others, in reach of other services there, open nothing."""
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,11 @@ OLLAMA = Door(
         "POST /api/chat",
         "POST /api/generate",
         "POST /api/embed",
+    ),
+    # Ollama itself lets wait without bound and in the order of coming.
+    shares=(
+        Share("answers", ("/api/chat", "/api/generate"), 5, "more would only make all of them slower."),
+        Share("embeddings", ("/api/embed",), 10, "a line of their own, since an answer takes far longer."),
     ),
 )
 

@@ -205,7 +205,12 @@ class Inference(Frozen):
         le=131072,
         description="one constant: a change makes Ollama reload, an excess is cut in silence",
     )
-    parallel: int = Field(default=2, ge=1, le=64, description="answers that one host writes at the same time")
+    parallel: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="answers that one host writes at the same time, over all app hosts; its door lets others wait 5 s",
+    )
     keep_alive: str = Field(
         default="24h", pattern=r"^(-1s|\d+[smh])$", description="how long an idle model stays loaded; -1s: for ever"
     )
@@ -254,6 +259,22 @@ class Application(Frozen):
         return self.workers * 2 * 8 + 12
 
 
+class Limits(Frozen):
+    """What one person may ask for in a minute, over all hosts; 0 sets no limit."""
+
+    questions_per_minute: int = Field(default=30, ge=0, description="questions")
+    searches_per_minute: int = Field(default=120, ge=0, description="searches")
+    uploads_per_minute: int = Field(default=300, ge=0, description="uploads")
+
+
+class Retention(Frozen):
+    """How long what people did is kept."""
+
+    conversation_days: int = Field(
+        default=0, ge=0, le=36500, description="days that questions, answers and feedback are kept; 0: until deleted"
+    )
+
+
 class Vip(Frozen):
     """The address that clients use; keepalived moves it between the balancers."""
 
@@ -276,6 +297,8 @@ class Site(Frozen):
     database: Database = Field(default=Database(), description="see below")
     inference: Inference = Field(default=Inference(), description="see below")
     application: Application = Field(default=Application(), description="see below")
+    limits: Limits = Field(default=Limits(), description="see below")
+    retention: Retention = Field(default=Retention(), description="see below")
     secrets: dict[str, SecretStr] = Field(default={}, description="what `make secrets` made", repr=False)
 
     @model_validator(mode="after")
@@ -335,6 +358,11 @@ class Site(Frozen):
     def sessions(self) -> int:
         """What all may open when one database machine is left: the application's, and 25 for Patroni and people."""
         return len(self.having("app")) * self.application.sessions + 25
+
+    @property
+    def places(self) -> int:
+        """Answers that all inference hosts together write at the same time."""
+        return len(self.having("inference")) * self.inference.parallel
 
     @property
     def replication(self) -> str:

@@ -43,6 +43,7 @@ def proxy(site: Site, machine: Machine) -> None:
                     apps=site.having("app"),
                     inferences=site.having("inference"),
                     doors=network.doors(site, machine),
+                    places=site.inference.parallel,
                     no_service=NO_SERVICE,
                 ),
             ),

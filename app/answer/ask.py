@@ -2,47 +2,80 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
 from app import metrics
 from app.answer import cite, prompt
-from app.inference import InferencePool, InferenceUnavailableError
+from app.answer.memory import Turn, recalled
+from app.answer.prompt import Prompt
+from app.inference import BusyError, InferencePool, InferenceRefusedError, InferenceUnavailableError, Usage
 from app.retrieve.search import Found
-from app.settings import Settings
+from app.settings import Inference, Settings
 from app.store.passages import Passage
 
 log = logging.getLogger(__name__)
+
+# Each is half of the passages before it; where a third one does not fit, the settings are wrong.
+MOST_READINGS = 3
 
 
 @dataclass(frozen=True)
 class Event:
     name: str
     data: dict[str, Any]
+    # What an answer took; beside the data, since it is nothing a reader asks for.
+    usage: Usage | None = None
+
+
+@dataclass
+class Said:
+    """What the model has said so far."""
+
+    pieces: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
 
 
 async def ask(
-    settings: Settings, inference: InferencePool, question: str, found: Found, began: float
-) -> AsyncIterator[Event]:
+    settings: Settings,
+    inference: InferencePool,
+    question: str,
+    found: Found,
+    began: float,
+    earlier: Sequence[Turn] = (),
+) -> AsyncGenerator[Event]:
     """``passages``, then a ``token`` for each piece of the raw answer, then ``answer`` with what held up.
 
-    A ``restart`` takes back the tokens so far: a host failed in the middle and another one begins anew.
+    A ``restart`` takes back the tokens so far: a host failed in the middle and another one begins anew, or the model
+    had read less than all and gets fewer ``passages``.
     """
-    text, fitting = prompt.build(question, found.passages, settings.inference)
-    yield Event("passages", {"passages": [described(passage) for passage in fitting]})
-    pieces: list[str] = []
-    if fitting:
-        async for event in _generated(inference, text, began):
-            if event.name == "restart":
-                pieces.clear()
-            else:
-                pieces.append(event.data["text"])
-            yield event
-    checked = cite.check(found.weights, "".join(pieces), fitting, settings.answering)
+    remembered = recalled(earlier, min(settings.answering.memory_tokens, settings.inference.num_ctx // 4))
+    wanted: Sequence[Passage] = found.passages
+    for left in reversed(range(MOST_READINGS)):
+        made = prompt.build(question, wanted, settings.inference, remembered)
+        yield Event("passages", {"passages": [described(passage) for passage in made.passages]})
+        said = Said()
+        if made.passages:
+            async with aclosing(_generated(inference, made.text, said, began)) as events:
+                async for event in events:
+                    yield event
+        if not _was_cut(made, said.usage, settings.inference):
+            break
+        if not left or len(made.passages) == 1:
+            needed = f"more than {said.usage.prompt if said.usage else 0} tokens of prompt take, or smaller passages"
+            raise InferenceRefusedError(f"inference.num_ctx = {settings.inference.num_ctx}; {needed}")
+        yield Event("restart", {})
+        wanted, remembered = made.passages[: len(made.passages) // 2], []
+    checked = cite.check(found.weights, said.text, made.passages, settings.answering)
     metrics.ANSWER_SECONDS.observe(time.monotonic() - began)
     metrics.QUESTIONS.labels("supported" if checked.supported else "refused").inc()
-    yield Event("answer", _answer(checked, settings.inference.chat_model))
+    yield Event("answer", _answer(checked, settings.inference.chat_model), said.usage)
 
 
 def described(passage: Passage) -> dict[str, Any]:
@@ -59,21 +92,46 @@ def described(passage: Passage) -> dict[str, Any]:
     }
 
 
-async def _generated(inference: InferencePool, text: str, began: float) -> AsyncIterator[Event]:
+async def _generated(inference: InferencePool, text: str, said: Said, began: float) -> AsyncGenerator[Event]:
     first = True
     for attempt in (1, 2):
+        said.pieces.clear()
         try:
-            async for piece in inference.answer(prompt.SYSTEM, text):
-                if first:
-                    metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - began)
-                    first = False
-                yield Event("token", {"text": piece})
+            async with aclosing(inference.answer(prompt.SYSTEM, text)) as answer:
+                async for piece in answer:
+                    if isinstance(piece, Usage):
+                        said.usage = piece
+                        continue
+                    if first:
+                        metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - began)
+                        first = False
+                    said.pieces.append(piece)
+                    yield Event("token", {"text": piece})
             return
+        except BusyError:
+            # The proxy has asked every host already.
+            raise
         except InferenceUnavailableError as error:
             if attempt == 2:
                 raise
             log.warning("%s; asking another host", error)
             yield Event("restart", {})
+
+
+def _was_cut(made: Prompt, usage: Usage | None, settings: Inference) -> bool:
+    if usage is None or not usage.prompt:
+        return False
+    metrics.PROMPT_RATIO.observe(made.tokens / usage.prompt)
+    if not prompt.was_cut(made, usage, settings):
+        return False
+    metrics.CUT_PROMPTS.inc()
+    log.warning(
+        "inference.num_ctx = %d; room for a prompt estimated at %d tokens, of which %d were read",
+        settings.num_ctx,
+        made.tokens,
+        usage.prompt,
+    )
+    return True
 
 
 def _answer(checked: cite.Checked, model: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from app.api.guard import Guard
 from app.api.key_uses import KeyUses
 from app.api.later import Later
 from app.api.problems import Problem, not_found
+from app.api.rates import Rates
 from app.api.recorder import Recorder
 from app.api.writers import Writers
 from app.index.vectors import Vectors
@@ -71,6 +72,7 @@ class Context:
     recorder: Recorder
     later: Later
     active: Active
+    rates: Rates
     frequencies: Frequencies
     key_uses: KeyUses = field(default_factory=KeyUses)
     guard: Guard = field(default_factory=Guard)

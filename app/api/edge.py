@@ -16,6 +16,8 @@ log = logging.getLogger("app.access")
 # What a multipart form adds around a document of the largest size, and all that any other request needs.
 FORM_BYTES = 64 * 1024
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# A chat by OpenAI's API comes with all that was said before.
+CHAT_BYTES = 1024 * 1024
 _UPLOAD = re.compile(r"/api/v1/collections/[^/]+/documents")
 
 
@@ -32,6 +34,8 @@ class Edge:
 
     def _most(self, scope: Scope) -> int:
         """The most bytes that this request's body may have; nobody has signed in yet when it is read."""
+        if scope["path"] == "/v1/chat/completions":
+            return CHAT_BYTES
         return FORM_BYTES + (self._largest_document if _UPLOAD.fullmatch(scope["path"]) else 0)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +82,7 @@ class Edge:
             received = 0
             if not started:
                 problem = Problem(413, f"body = more than {most} bytes; a smaller one", "split the document")
-                await response(problem, request_id)(scope, receive, noted)
+                await response(problem, request_id, scope["path"])(scope, receive, noted)
         finally:
             _count(scope, status, time.monotonic() - began)
 

@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Response, UploadFile
+from fastapi import APIRouter, Depends, Response, UploadFile
 from sqlalchemy import Connection
 
 from app.answer.ask import described
 from app.api.context import By, Here, Me, NewId, document_of, found_in, readable
+from app.api.limits import an_upload
 from app.api.problems import Problem, key_of_another_request, not_found
 from app.store import audit, collections, documents, passages
 from app.store.database import reading
@@ -22,7 +23,7 @@ router = APIRouter(prefix="/api/v1", tags=["documents"])
 MOST_LISTED = 1000
 
 
-@router.post("/collections/{name}/documents", status_code=202)
+@router.post("/collections/{name}/documents", status_code=202, dependencies=[Depends(an_upload)])
 async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: UploadFile) -> dict[str, Any]:
     """Store a document; it becomes searchable a little later, as its state tells."""
     most = here.settings.upload.max_bytes

@@ -13,11 +13,13 @@ from app.api import (
     accounts,
     audit,
     collections,
+    conversations,
     grants,
     groups,
     health,
     keys,
     library,
+    openai,
     problems,
     questions,
     search,
@@ -29,6 +31,7 @@ from app.api.cookie import Renewal
 from app.api.edge import Edge
 from app.api.housekeeping import keep_house
 from app.api.later import Later
+from app.api.rates import Rates
 from app.api.recorder import Recorder
 from app.api.writers import Writers
 from app.index.vectors import Vectors
@@ -60,7 +63,8 @@ def application() -> FastAPI:
     app.state.settings = settings
     app.add_middleware(Renewal)
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    for module in (accounts, users, groups, grants, keys, audit, collections, library, search, questions, health):
+    people = (accounts, users, groups, grants, keys, audit)
+    for module in (*people, collections, library, search, questions, conversations, openai, health):
         app.include_router(module.router)
     pages.install(app)
     problems.install(app)
@@ -88,6 +92,7 @@ def make_context(settings: Settings) -> Context:
         later=Later(primary),
         active=Active(Path(os.environ["RAG_ACTIVE_USERS"])),
         frequencies=Frequencies(settings.answering.language),
+        rates=Rates(primary, settings.limits),
     )
 
 
@@ -106,6 +111,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await here.recorder.drain(seconds=3)
     here.recorder.close()
     await asyncio.to_thread(here.later.close)
+    here.rates.close()
     here.writers.close()
     here.replica.dispose()
     here.primary.dispose()

@@ -29,6 +29,7 @@ class ProblemDocument(BaseModel):
     detail: str = Field(description="What stands there, and what is needed.")
     help: str = Field(description="The next step.")
     request_id: str = Field(default="", description="What the operator finds the request by.")
+    retry_after: int | None = Field(default=None, description="Seconds to wait, where the same may go through later.")
 
 
 class Problem(Exception):  # noqa: N818 - it is an answer to the caller more than an error of ours
@@ -50,11 +51,9 @@ class Problem(Exception):  # noqa: N818 - it is an answer to the caller more tha
         self.seconds = seconds
 
 
-def not_found(thing: str, name: object) -> Problem:
+def not_found(thing: str, name: object, lists: str = "collections") -> Problem:
     """One answer for what is not there and what the caller may not see, so that neither can be told."""
-    return Problem(
-        404, f"{thing} = {name}; one that exists and that you may read", "GET /api/v1/collections lists yours"
-    )
+    return Problem(404, f"{thing} = {name}; one that exists and that you may read", f"GET /api/v1/{lists} lists yours")
 
 
 def key_of_another_request() -> Problem:
@@ -98,7 +97,19 @@ def described(problem: Problem, request_id: str = "") -> dict[str, Any]:
         "detail": problem.error,
         "help": problem.help,
     }
+    if problem.retry:
+        # A stream that has begun can send no header any more.
+        body["retry_after"] = problem.seconds
     return {**body, "request_id": request_id} if request_id else body
+
+
+def as_openai(problem: Problem) -> dict[str, Any]:
+    """The problem as OpenAI's clients read one."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    kind = kinds.get(problem.status, "invalid_request_error" if problem.status < 500 else "server_error")
+    code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(problem.status)
+    message = f"{problem.error}. {problem.help}"
+    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
 def documented() -> dict[int | str, dict[str, Any]]:
@@ -124,11 +135,14 @@ def documented() -> dict[int | str, dict[str, Any]]:
     }
 
 
-def response(problem: Problem, request_id: str = "") -> Response:
-    """The problem as every error body looks."""
+def response(problem: Problem, request_id: str = "", path: str = "") -> Response:
+    """The problem as every error body looks, also below the paths of OpenAI's API."""
     headers = {"Retry-After": str(problem.seconds)} if problem.retry else {}
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if path.startswith("/v1/"):
+        # Its clients know no 422.
+        return JSONResponse(as_openai(problem), 400 if problem.status == 422 else problem.status, headers)
     return JSONResponse(described(problem, request_id), problem.status, headers, MEDIA_TYPE)
 
 
@@ -150,16 +164,16 @@ def install(app: FastAPI) -> None:
     _describe(app)
 
     async def failed(request: Request, error: Exception) -> Response:
-        return response(translated(error), _id(request))
+        return _shown(request, translated(error))
 
     async def http(request: Request, error: Exception) -> Response:
         status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
-        return response(Problem(status, f"request = {detail}", "docs/api.md lists what there is"), _id(request))
+        return _shown(request, Problem(status, f"request = {detail}", "docs/api.md lists what there is"))
 
     async def unfit(request: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": str(error)}
         key = ".".join(str(part) for part in first["loc"][1:]) or "request"
-        return response(Problem(422, f"{key} = {first['msg']}", "docs/api.md shows the request"), _id(request))
+        return _shown(request, Problem(422, f"{key} = {first['msg']}", "docs/api.md shows the request"))
 
     for kind in (Problem, BusyError, InferenceUnavailableError, InferenceRefusedError, DBAPIError, PoolTimeoutError):
         app.add_exception_handler(kind, failed)
@@ -168,5 +182,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, unfit)
 
 
-def _id(request: Request) -> str:
-    return str(request.scope.get("request_id", ""))
+def _shown(request: Request, problem: Problem) -> Response:
+    return response(problem, str(request.scope.get("request_id", "")), request.url.path)

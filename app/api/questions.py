@@ -1,125 +1,91 @@
 """Questions and their answers."""
 
 import json
-import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from datetime import UTC, datetime
-from typing import Any
-from uuid import uuid4
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from app import metrics
-from app.answer.ask import Event, ask
-from app.api.context import By, Context, Here, Me, readable
+from app.answer.ask import Event
+from app.answer.memory import Turn
+from app.api.asking import Asking, Remembered, answered, last, recalled
+from app.api.context import By, Context, Here, Me, NewId, readable
+from app.api.limits import a_question
 from app.api.problems import described as described_problem
 from app.api.problems import translated
-from app.api.search import Text
-from app.api.streams import with_heartbeats
-from app.inference import BusyError, InferenceUnavailableError
-from app.retrieve.search import Found, Wanted, search
-from app.store import questions
+from app.api.search import Narrowed, Text
+from app.api.shapes import EVENTS, Answer
+from app.api.streams import Stream, while_listening, with_heartbeats
 from app.store.audit import Actor
-from app.store.collections import Collection
-from app.store.matching import Scope
-from app.store.questions import Question
 from app.store.users import User
 
 router = APIRouter(prefix="/api/v1", tags=["questions"])
 
 
-class Asked(BaseModel):
+class Previous(BaseModel):
+    """A turn as the client knows it."""
+
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+    id: UUID | None = Field(default=None, description="As the answer gave it; a turn on record is not taken twice.")
+    question: Text
+    answer: Annotated[str, Field(max_length=20_000)]
+
+
+class Asked(Narrowed):
+    model_config = ConfigDict(
+        extra="forbid",
+        str_strip_whitespace=True,
+        json_schema_extra={"example": {"collection": "manuals", "question": "How long is the notice period?"}},
+    )
     collection: str = Field(max_length=100)
     question: Text
-    stream: bool = False
+    stream: bool = Field(default=False, description="Whether the answer comes as server-sent events.")
+    conversation: UUID | None = Field(
+        default=None, description="The ``conversation`` of the answer before; nothing begins another one."
+    )
+    previous: list[Previous] = Field(
+        default=[],
+        max_length=20,
+        description="The conversation's last turns as the client shows them: those that no database has yet, as while"
+        " it has no primary, are taken from here.",
+    )
 
 
-@router.post("/questions")
-async def question(me: Me, by: By, here: Here, asked: Asked) -> Response:
+@router.post("/questions", response_model=Answer, responses={200: EVENTS}, dependencies=[Depends(a_question)])
+async def question(request: Request, me: Me, by: By, here: Here, new_id: NewId, asked: Asked) -> Response:
     """Answer from the collection, at once as JSON or as a stream of events."""
-    began = time.monotonic()
-    where = await run_in_threadpool(readable, here, me, asked.collection)
     here.asked(asked.question)
-    async with AsyncExitStack() as stack:
-        try:
-            # The turn comes first: who is turned away should not have cost a search.
-            await stack.enter_async_context(here.inference.turn())
-            wanted = Wanted(Scope((where.id,)), asked.question, here.settings.answering.passages)
-            found = await search(here.searcher, wanted)
-            if found.missing == "inference":
-                raise InferenceUnavailableError(f"inference = {here.settings.inference.url}; a host that answers")
-            events = _recorded(here, me, by, where, asked, found, began)
-            if asked.stream:
-                # From here on the stream holds the turn, and lets it go however it ends.
-                held = stack.pop_all()
-                return _stream(with_heartbeats(_sent(events, held)))
-            answer = [event async for event in events][-1].data
-        except Exception as error:
-            metrics.QUESTIONS.labels("busy" if isinstance(error, BusyError) else "failed").inc()
-            raise
-    return Response(json.dumps(answer), media_type="application/json")
+    events = answered(here, await run_in_threadpool(_asking, here, me, by, new_id, asked))
+    if asked.stream:
+        return Stream(with_heartbeats(_sent(events)))
+
+    async def whole() -> Response:
+        return Response(json.dumps((await last(events)).data), media_type="application/json")
+
+    return await while_listening(request, whole())
 
 
-@router.get("/questions")
-def history(me: Me, here: Here, limit: int = 50) -> list[dict[str, Any]]:
-    """One's own latest questions with their answers."""
-    found = here.fresh(lambda connection: questions.of_user(connection, me.id, min(max(limit, 1), 500)))
-    return [
-        {
-            "question": entry.question,
-            "answer": entry.answer,
-            "supported": entry.supported,
-            "citations": entry.citations,
-            "asked_at": entry.asked_at.isoformat(),
-        }
-        for entry in found
-    ]
+def _asking(here: Context, me: User, by: Actor, new_id: UUID, asked: Asked) -> Asking:
+    where = readable(here, me, asked.collection)
+    previous = [Remembered(one.id, Turn(one.question, one.answer)) for one in asked.previous]
+    earlier = tuple(one.turn for one in previous)
+    if asked.conversation:
+        earlier = recalled(here, me, where, asked.conversation, previous)
+    return Asking(new_id, asked.conversation or new_id, me, by, where, asked.question, earlier, asked.only())
 
 
-async def _recorded(
-    here: Context, me: User, by: Actor, where: Collection, asked: Asked, found: Found, began: float
-) -> AsyncIterator[Event]:
-    async for event in ask(here.settings, here.inference, asked.question, found, began):
-        if event.name == "answer":
-            here.recorder.record(
-                Question(
-                    id=uuid4(),
-                    user_id=me.id,
-                    collection_id=where.id,
-                    question=asked.question,
-                    answer=event.data["answer"],
-                    supported=event.data["supported"],
-                    citations=event.data["citations"],
-                    model=event.data["model"],
-                    seconds=time.monotonic() - began,
-                    asked_at=datetime.now(UTC),
-                ),
-                by,
-                where.name,
-            )
-        yield event
-
-
-async def _sent(events: AsyncIterator[Event], held: AsyncExitStack) -> AsyncIterator[str]:
-    async with held:
-        try:
+async def _sent(events: AsyncGenerator[Event]) -> AsyncGenerator[str]:
+    try:
+        async with aclosing(events):
             async for event in events:
                 yield _written(event)
-        except Exception as error:
-            metrics.QUESTIONS.labels("failed").inc()
-            yield _written(Event("error", described_problem(translated(error))))
+    except Exception as error:
+        yield _written(Event("error", described_problem(translated(error))))
 
 
 def _written(event: Event) -> str:
     return f"event: {event.name}\ndata: {json.dumps(event.data)}\n\n"
-
-
-def _stream(lines: AsyncIterator[str]) -> StreamingResponse:
-    # Proxies that gather a response before they pass it on would make the stream pointless.
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(lines, media_type="text/event-stream", headers=headers)

@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from app import metrics
 from app.store import audit, questions
 from app.store.audit import Actor
-from app.store.database import writing
+from app.store.database import passing, writing
 from app.store.questions import Question
 
 log = logging.getLogger(__name__)
@@ -60,10 +59,10 @@ class Recorder:
     async def _written(self, record: Record) -> bool:
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, record)
-        except SQLAlchemyError as error:
-            log.warning("question=%s not recorded yet: %s", record.question.id, str(error).splitlines()[0])
-            return False
-        except Exception:
+        except Exception as error:
+            if passing(error):
+                log.warning("question=%s not recorded yet: %s", record.question.id, str(error).splitlines()[0])
+                return False
             # One that can never be written must not keep those behind it from being written.
             log.exception("question=%s cannot be recorded", record.question.id)
             metrics.UNRECORDED.inc()

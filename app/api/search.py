@@ -4,12 +4,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from app.answer.ask import described
 from app.api.context import Here, Me, readable
+from app.api.limits import a_search
 from app.ingest.clean import clean
 from app.retrieve.search import Hit, Mode, Standing, Wanted, search
 from app.store.matching import Only, Scope
@@ -127,7 +128,7 @@ class SearchAnswer(BaseModel):
     )
 
 
-@router.get("/search")
+@router.get("/search", dependencies=[Depends(a_search)])
 async def find(me: Me, here: Here, wanted: Annotated[Search, Query()]) -> SearchAnswer:
     """The best passages for the words, from one collection or several."""
     names = dict.fromkeys(wanted.collection)

@@ -1,12 +1,61 @@
-"""Keeping a silent stream alive."""
+"""Answers that take their time: kept alive while they are silent, and ended when nobody listens any more."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 HEARTBEAT_SECONDS = 10.0
+# What nginx calls it; nobody reads it but the access log.
+GONE = 499
+
+
+class Stream(StreamingResponse):
+    """Server-sent events whose source is closed as soon as the reader goes away."""
+
+    def __init__(self, lines: AsyncGenerator[str]) -> None:
+        # Proxies that gather a response before they pass it on would make the stream pointless.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(lines, media_type="text/event-stream", headers=headers)
+        self._lines = lines
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end, or until the reader goes away: some servers tell that only to who listens."""
+        try:
+            await _unless_gone(receive, self.stream_response(send))
+        finally:
+            await self._lines.aclose()
+
+
+async def while_listening(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
+    """The work's response; the work is cancelled when the client goes away before."""
+    done = await _unless_gone(request.receive, work)
+    return done if done is not None else Response(status_code=GONE)
+
+
+async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result | None:
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def with_heartbeats(lines: AsyncIterator[str]) -> AsyncGenerator[str]:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import log, metrics
 from app.inference import worker_client
+from app.ingest.housekeeping import keep_house
 from app.ingest.worker import CONNECTIONS_PER_THREAD, Worker, work
 from app.settings import ConfigurationError, load_or_refuse, refuse
 from app.store import jobs
@@ -35,6 +36,7 @@ def main() -> int:
     worker = Worker(settings, primary, worker_client(settings.inference), stopping)
     threads = [threading.Thread(target=work, args=(worker,)) for _ in range(settings.ingest.threads)]
     threads.append(threading.Thread(target=_count, args=(primary, stopping)))
+    threads.append(threading.Thread(target=keep_house, args=(primary, settings.retention, stopping)))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from app import metrics
+from app.answer.inert import inert
 from app.inference import BusyError, InferencePool, InferenceRefusedError, InferenceUnavailableError
 from app.store.passages import Passage
 
@@ -46,10 +47,10 @@ async def reranked(
 def _prompt(question: str, shown: Sequence[Passage], room: int) -> str:
     longest = min(LONGEST, max(room - len(question), 0) // max(len(shown), 1))
     blocks = [
-        f"Passage {number}: {passage.section or passage.title}\n{passage.text[:longest]}\n"
+        f"Passage {number}: {inert(passage.section or passage.title)}\n{inert(passage.text[:longest])}\n"
         for number, passage in enumerate(shown, start=1)
     ]
-    return "\n".join([*blocks, f"Question: {question}"])
+    return "\n".join([*blocks, f"Question: {inert(question)}"])
 
 
 def _places(said: str, count: int) -> list[int]:

@@ -46,6 +46,10 @@ queue_seconds = 0.5
 poll_seconds = 0.5
 [upload]
 max_bytes = 1000000
+[limits]
+questions_per_minute = 0
+searches_per_minute = 0
+uploads_per_minute = 0
 [ingest]
 lease_seconds = 2
 retry_seconds = 0.5

@@ -3,11 +3,16 @@
 It keeps to the same HTTP API and has the faults of a real host as switches. The real small models run in the lab.
 """
 
+import contextlib
 import hashlib
 import json
 import re
+import select
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -24,13 +29,27 @@ class OllamaStandin:
         self.embed_seconds = 0.0
         self.answer_seconds = 0.0
         self.word_seconds = 0.0
+        # Whoever asks has to wait for the first word until this is taken back.
+        self.holds = False
+        self.holds_embeddings = False
         self.says: str | None = None
+        self.thinks = ""
+        # Reads no more than so many tokens of a prompt, and fills the context with them.
+        self.reads: int | None = None
         self.breaks_off = 0
         self.chokes_on = ""
         self.chokes = 0
         self.starting = False
         self.embedded = 0
+        self.embeds: list[str] = []
+        self.embedding = 0
         self.prompts: list[str] = []
+        self.chats: list[dict[str, Any]] = []
+        # Answers that nobody waited for any more, and how many were in the making at the same time.
+        self.closed = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._counting = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
         self._start(0)
         self.port: int = self._running().server_port
@@ -51,10 +70,38 @@ class OllamaStandin:
     def reset(self) -> None:
         self.embed_seconds = self.answer_seconds = self.word_seconds = 0.0
         self.says, self.breaks_off = None, 0
+        self.thinks, self.reads = "", None
+        self.holds = self.holds_embeddings = False
         self.chokes_on, self.chokes = "", 0
         self.starting = False
         if self._server is None:
             self.start()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """One more call in the making, until it ends or the caller is gone."""
+        with self._counting:
+            self.in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            yield
+        except ConnectionError:
+            self.closed += 1
+        finally:
+            with self._counting:
+                self.in_flight -= 1
+
+    @contextmanager
+    def embedding_one(self) -> Iterator[None]:
+        """One more call for vectors in the making, until it ends or the caller is gone."""
+        with self._counting:
+            self.embedding += 1
+        try:
+            with contextlib.suppress(ConnectionError):
+                yield
+        finally:
+            with self._counting:
+                self.embedding -= 1
 
     def _running(self) -> ThreadingHTTPServer:
         assert self._server is not None
@@ -81,36 +128,66 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
                 # What a host's door says while the service behind it comes up.
                 self._json({"error": "service = starting or stopped; one that runs"}, 425)
             elif self.path == "/api/embed":
-                texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
-                time.sleep(standin.embed_seconds)
-                if standin.chokes and standin.chokes_on in " ".join(texts):
-                    standin.chokes -= 1
-                    self._json({"error": "the runner ended as told"}, 500)
-                    return
-                standin.embedded += len(texts)
-                self._json({"model": asked["model"], "embeddings": [embedding(text) for text in texts]})
+                with standin.embedding_one():
+                    self._embed(asked)
             elif self.path == "/api/chat":
                 self._chat(asked)
             else:
                 self.send_error(404)
 
+        def _embed(self, asked: dict[str, Any]) -> None:
+            texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
+            time.sleep(standin.embed_seconds)
+            while standin.holds and standin.holds_embeddings:
+                self._wait(0.02)
+            standin.embeds += texts
+            if standin.chokes and standin.chokes_on in " ".join(texts):
+                standin.chokes -= 1
+                self._json({"error": "the runner ended as told"}, 500)
+                return
+            standin.embedded += len(texts)
+            self._json({"model": asked["model"], "embeddings": [embedding(text) for text in texts]})
+
         def _chat(self, asked: dict[str, Any]) -> None:
+            standin.chats.append(asked)
             prompt = asked["messages"][-1]["content"]
             standin.prompts.append(prompt)
-            time.sleep(standin.answer_seconds)
-            self.send_response(200)
-            self.send_header("content-type", "application/x-ndjson")
-            self.end_headers()
-            for number, word in enumerate(re.findall(r"\s*\S+", standin.says or _answer(prompt))):
-                if number == 2 and standin.breaks_off:
-                    standin.breaks_off -= 1
-                    self._line({"error": "the stand-in broke off as told"})
-                    return
-                time.sleep(standin.word_seconds)
-                self._line({"model": asked["model"], "message": {"role": "assistant", "content": word}, "done": False})
-            message = {"role": "assistant", "content": ""}
-            counts = {"prompt_eval_count": len(prompt.split()), "eval_count": 7}
-            self._line({"model": asked["model"], "message": message, "done": True, "done_reason": "stop", **counts})
+            with standin.working():
+                self._wait(standin.answer_seconds)
+                while standin.holds:
+                    self._wait(0.02)
+                self.send_response(200)
+                self.send_header("content-type", "application/x-ndjson")
+                self.end_headers()
+                if standin.thinks:
+                    self._say(asked, thinking=standin.thinks)
+                said = re.findall(r"\s*\S+", standin.says or _answer(prompt))
+                for number, word in enumerate(said):
+                    if number == 2 and standin.breaks_off:
+                        standin.breaks_off -= 1
+                        self._line({"error": "the stand-in broke off as told"})
+                        return
+                    self._say(asked, content=word)
+                    self._wait(standin.word_seconds)
+                tokens = sum(len(one["content"]) for one in asked["messages"]) // 4
+                if standin.reads is not None and tokens > standin.reads:
+                    tokens = asked["options"]["num_ctx"]
+                counted = {"prompt_eval_count": tokens, "eval_count": len(said)}
+                message = {"role": "assistant", "content": ""}
+                last = {"model": asked["model"], "message": message, "done": True, "done_reason": "stop"}
+                self._line(last | counted)
+
+        def _say(self, asked: dict[str, Any], **words: str) -> None:
+            self._line(
+                {"model": asked["model"], "message": {"role": "assistant", "content": "", **words}, "done": False}
+            )
+
+        def _wait(self, seconds: float) -> None:
+            """Work for so long, unless the caller hangs up."""
+            if seconds and select.select([self.connection], [], [], seconds)[0]:
+                if not self.connection.recv(1, socket.MSG_PEEK):
+                    raise ConnectionResetError
+                time.sleep(seconds)
 
         def _line(self, data: dict[str, Any]) -> None:
             self.wfile.write(json.dumps(data).encode() + b"\n")
@@ -138,10 +215,10 @@ def embedding(text: str) -> list[float]:
 
 def _answer(prompt: str) -> str:
     """The sentence of the passages that shares most words with the question."""
-    passages, _, question = prompt.rpartition("Question:")
+    before, _, question = prompt.rpartition("Question:")
     asked = {stem(word) for word in content_words(question.removesuffix("Answer:"))}
-    lines = [line for line in passages.splitlines() if not line.startswith(("<passage", "</passage"))]
-    candidates = [sentence for line in lines for sentence in sentences(line)]
+    texts = re.findall(r"^<passage [^\n]*>\n(.*?)\n</passage", before, re.DOTALL | re.MULTILINE)
+    candidates = [sentence for text in texts for line in text.splitlines() for sentence in sentences(line)]
     if not candidates:
         return "I do not know."
     return max(candidates, key=lambda candidate: len(asked & {stem(word) for word in content_words(candidate)}))

@@ -1,9 +1,11 @@
 """One whole site of the application, as a person with a browser or an operator with a shell meets it."""
 
 import contextlib
+import json
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +62,34 @@ class Person:
         settled: dict[str, Any] = self.get(path)
         return settled
 
-    def ask(self, collection: str, question: str) -> dict[str, Any]:
-        answer = self.call("POST", "/api/v1/questions", json={"collection": collection, "question": question})
+    def ask(self, collection: str, question: str, **more: Any) -> dict[str, Any]:
+        body = {"collection": collection, "question": question, **more}
+        answer = self.call("POST", "/api/v1/questions", json=body)
         assert answer.status_code == 200, answer.text
         answered: dict[str, Any] = answer.json()
         return answered
 
+    @contextlib.contextmanager
+    def asking(self, collection: str, question: str, **more: Any) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+        """The answer's events as they come; whoever leaves before the end hangs up."""
+        body = {"collection": collection, "question": question, "stream": True, **more}
+        headers = {"authorization": f"Bearer {self.token}"}
+        with self.http.stream("POST", "/api/v1/questions", json=body, headers=headers) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            yield _events(answer)
+
     def search(self, collection: str, words: str) -> dict[str, Any]:
         found: dict[str, Any] = self.get("/api/v1/search", params={"collection": collection, "q": words})
         return found
+
+
+def _events(answer: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    name = ""
+    for line in answer.iter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
 
 
 @dataclass
@@ -109,6 +130,11 @@ class Site:
             text=True,
             check=False,
         )
+
+    def metric(self, line: str) -> float:
+        """The value of one line of the API's figures; none yet is 0."""
+        values = [one for one in self.http.get("/metrics").text.splitlines() if one.startswith(f"{line} ")]
+        return float(values[0].rpartition(" ")[2]) if values else 0.0
 
     def readiness(self) -> httpx.Response:
         return self.http.get("/health/ready")

@@ -125,7 +125,7 @@ def test_without_a_primary_questions_are_answered_and_recorded_later(
     assert answer["supported"]
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert ready.status_code == 200
-    wait_for("the record", lambda: question in [entry["question"] for entry in admin.get("/api/v1/questions")])
+    wait_for("the record", lambda: question in [one["question"] for one in admin.get("/api/v1/questions")["items"]])
     assert admin.settled(admin.upload(collection, "b.txt", b"Written again."))["state"] == "indexed"
 
 

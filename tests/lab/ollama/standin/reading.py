@@ -14,7 +14,7 @@ REFUSAL = "not found in the documents"
 # Texts to a likeness with the question, between -1 and 1.
 Likeness = Callable[[Sequence[str]], Sequence[float]]
 
-_MARKED = re.compile(r"<passage (\d+)[^\n]*>\n(.*?)\n</passage>", re.DOTALL)
+_MARKED = re.compile(r"<passage (\d+)[^\n]*>\n(.*?)\n</passage[^\n]*>", re.DOTALL)
 _NUMBERED = re.compile(r"^\[(\d+)\] [^\n]*\n(.*?)(?=^\[\d+\] |\Z)", re.DOTALL | re.MULTILINE)
 _QUESTION = re.compile(r"^Question:\s*(.+)$", re.MULTILINE)
 # A line that goes on in lower case is a wrapped one, and "31. März" is a day.

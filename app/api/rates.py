@@ -1,0 +1,92 @@
+"""How much one person may ask for in a minute, over all processes and hosts; without a primary each process counts."""
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+from uuid import UUID
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import metrics
+from app.api.problems import Problem
+from app.settings import Rates as Most
+from app.store import rates
+from app.store.database import reading
+from app.store.rates import Count
+
+Kind = Literal["questions", "searches", "uploads"]
+
+# A question must not wait for a primary: after that long the process's own count has to do.
+DEADLINE_SECONDS = 0.2
+# For so long nobody asks a primary that just was not there in time.
+MISSED_SECONDS = 2.0
+MOST_REMEMBERED = 10_000
+
+
+class Rates:
+    """Counts what each person does."""
+
+    def __init__(self, primary: Engine, most: Most) -> None:
+        # One statement is one round trip then.
+        self._primary = primary.execution_options(isolation_level="AUTOCOMMIT")
+        self._most: dict[Kind, int] = {
+            "questions": most.questions_per_minute,
+            "searches": most.searches_per_minute,
+            "uploads": most.uploads_per_minute,
+        }
+        self._threads = ThreadPoolExecutor(2, "rates")
+        self._missed_until = 0.0
+        self._here: OrderedDict[tuple[UUID, Kind], tuple[int, int]] = OrderedDict()
+
+    async def take(self, user_id: UUID, kind: Kind) -> None:
+        """Count one more; raise 429 beyond the limit."""
+        most = self._most[kind]
+        if not most:
+            return
+        count = self._counted_here(user_id, kind)
+        if count.used <= most:
+            # Whoever is beyond it by what this process alone has seen costs the primary nothing.
+            count = await self._counted(user_id, kind) or count
+        if count.used > most:
+            metrics.LIMITED.labels(kind).inc()
+            seconds = max(1, math.ceil(count.seconds_left))
+            raise Problem(
+                429,
+                f"{kind} = {count.used} in a minute; at most {most}",
+                f"try again in {seconds} s",
+                retry=True,
+                seconds=seconds,
+            )
+
+    async def _counted(self, user_id: UUID, kind: Kind) -> Count | None:
+        """By the primary, if it is quick."""
+        if time.monotonic() >= self._missed_until:
+            counting = asyncio.get_running_loop().run_in_executor(self._threads, self._count, user_id, kind)
+            try:
+                async with asyncio.timeout(DEADLINE_SECONDS):
+                    return await counting
+            except (TimeoutError, SQLAlchemyError):
+                self._missed_until = time.monotonic() + MISSED_SECONDS
+        metrics.COUNTED_HERE.labels(kind).inc()
+        return None
+
+    def _count(self, user_id: UUID, kind: Kind) -> Count:
+        # Once, and hung up on a primary that fell silent: nothing is lost with a count.
+        return reading(self._primary, lambda connection: rates.count(connection, user_id, kind), 0)
+
+    def _counted_here(self, user_id: UUID, kind: Kind) -> Count:
+        minute, second = divmod(time.time(), 60)
+        known, used = self._here.pop((user_id, kind), (0, 0))
+        used = used + 1 if known == int(minute) else 1
+        self._here[user_id, kind] = (int(minute), used)
+        if len(self._here) > MOST_REMEMBERED:
+            self._here.popitem(last=False)
+        return Count(used, 60 - second)
+
+    def close(self) -> None:
+        """Take no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

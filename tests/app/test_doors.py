@@ -1,0 +1,170 @@
+"""The inference hosts under more questions than they have places: the bound holds over all who ask."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from app.inference import BusyError, InferencePool, InferenceUnavailableError, embed_documents, worker_client
+from app.settings import Inference
+from tests.app.doors import HAPROXY, PLACES, Doors, chat, doors
+from tests.app.ollama_standin import CHAT, DIMENSION, EMBED
+from tests.app.servers import wait_for
+
+pytestmark = pytest.mark.skipif(not HAPROXY, reason="haproxy is not installed")
+
+
+@pytest.fixture(scope="module")
+def way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    with doors(tmp_path_factory.mktemp("doors"), patience=2) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def quiet(way: Doors) -> Iterator[None]:
+    yield
+    for ollama in way.ollamas:
+        ollama.reset()
+        wait_for("nothing is being made", lambda ollama=ollama: ollama.in_flight == 0)
+        ollama.most_in_flight = 0
+
+
+def models(way: Doors) -> Inference:
+    return Inference(url=way.pool, chat_model=CHAT, embedding_model=EMBED, embedding_dimension=DIMENSION)
+
+
+def test_twenty_askers_are_answered_in_turn_and_never_more_at_a_time_than_there_are_places(way: Doors) -> None:
+    for ollama in way.ollamas:
+        ollama.answer_seconds = 0.3
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: chat(way.pool).status_code, range(20)))
+
+    assert answers == [200] * 20
+    assert [ollama.most_in_flight for ollama in way.ollamas] == [PLACES, PLACES]
+
+
+def test_who_finds_no_place_on_any_host_hears_that_they_are_busy(way: Doors) -> None:
+    for ollama in way.ollamas:
+        ollama.holds = True
+
+    async def ask() -> list[object]:
+        return [piece async for piece in InferencePool(models(way)).answer("Rules.", "Question: Why?")]
+
+    with ThreadPoolExecutor(20) as pool:
+        others = [pool.submit(chat, way.pool) for _ in range(2 * PLACES)]
+        wait_for("every place is taken", lambda: sum(one.in_flight for one in way.ollamas) == 2 * PLACES)
+        raw = pool.submit(chat, way.pool)
+        with pytest.raises(BusyError, match="every place on the inference hosts is taken"):
+            asyncio.run(ask())
+        refused = raw.result()
+        for ollama in way.ollamas:
+            ollama.holds = False
+        answered = [other.result().status_code for other in others]
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert refused.json()["error"].startswith("server busy, please try again")
+    assert answered == [200] * 2 * PLACES
+
+
+def test_a_host_that_others_have_filled_costs_a_wait_and_no_answer(way: Doors) -> None:
+    way.ollamas[0].holds = True
+    with ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(chat, way.other[0]) for _ in range(PLACES)]
+        wait_for("one host is full", lambda: way.ollamas[0].in_flight == PLACES)
+        # This app host knows nothing of those: half of its own go to the full one first.
+        answers = list(pool.map(lambda _: chat(way.pool).status_code, range(4)))
+        way.ollamas[0].holds = False
+        for other in others:
+            other.result()
+
+    assert answers == [200] * 4
+
+
+def test_a_long_prompt_finds_the_other_host_too(way: Doors) -> None:
+    way.ollamas[0].holds = way.ollamas[1].holds = True
+    long = [{"role": "user", "content": "word " * 8000}]
+    with ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(chat, way.other[0]) for _ in range(PLACES)]
+        wait_for("one host is full", lambda: way.ollamas[0].in_flight == PLACES)
+        way.ollamas[1].holds = False
+        answers = list(pool.map(lambda _: chat(way.pool, messages=long).status_code, range(4)))
+        way.ollamas[0].holds = False
+        for other in others:
+            other.result()
+
+    assert answers == [200] * 4
+
+
+def test_a_questions_embedding_goes_before_those_of_documents(way: Doors) -> None:
+    host = way.ollamas[0]
+    host.holds = host.holds_embeddings = True
+    body = {"model": EMBED, "input": "document"}
+    ingestion = {"x-rag-work": "ingestion"}
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(way.other[0].post, "/api/embed", json=body, headers=ingestion) for _ in range(PLACES + 3)]
+        wait_for("three documents wait", lambda: way.queued(0, "embeddings") == 3)
+        calls.append(pool.submit(way.other[0].post, "/api/embed", json={**body, "input": "question"}))
+        wait_for("the question waits too", lambda: way.queued(0, "embeddings") == 4)
+        host.embeds.clear()
+        host.holds = False
+        assert {call.result().status_code for call in calls} == {200}
+
+    # Those that are held say what they embed when they are let go.
+    assert "question" in host.embeds[: PLACES + 2]
+
+
+def test_documents_wait_while_their_door_is_busy_and_count_it_as_nobodys_mistake(way: Doors) -> None:
+    for ollama in way.ollamas:
+        ollama.holds = ollama.holds_embeddings = True
+    client = worker_client(models(way))
+    with ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(embed_documents, client, models(way), ["one"]) for _ in range(2 * PLACES)]
+        wait_for("every place is taken", lambda: sum(one.embedding for one in way.ollamas) == 2 * PLACES)
+        with pytest.raises(InferenceUnavailableError):
+            embed_documents(client, models(way), ["two"])
+        for ollama in way.ollamas:
+            ollama.holds = False
+        for other in others:
+            other.result()
+
+
+def test_who_hangs_up_leaves_the_line_and_ends_the_work(way: Doors) -> None:
+    host = way.ollamas[0]
+    host.holds = True
+    closed, chats = host.closed, len(host.chats)
+    with ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(chat, way.other[0]) for _ in range(PLACES)]
+        wait_for("one host is full", lambda: host.in_flight == PLACES)
+        leaving = pool.submit(way.other[0].post, "/api/chat", json={"model": "m", "messages": []}, timeout=1)
+        wait_for("one more waits", lambda: way.queued(0, "answers") == 1)
+        with pytest.raises(httpx.ReadTimeout):
+            leaving.result()
+        wait_for("nobody waits", lambda: way.queued(0, "answers") == 0)
+        host.holds = False
+        for other in others:
+            other.result()
+    assert len(host.chats) == chats + PLACES
+
+    for ollama in way.ollamas:
+        ollama.holds = True
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{way.pool}/api/chat", json={"model": "m", "messages": [{"content": ""}]}, timeout=0.5)
+    wait_for("the model has stopped", lambda: sum(one.closed for one in way.ollamas) == closed + 1)
+
+
+def test_a_host_whose_ollama_is_gone_is_told_from_one_that_is_busy(way: Doors) -> None:
+    way.ollamas[0].stop()
+
+    def said() -> int:
+        return chat(way.other[0]).status_code
+
+    wait_for("the door says so", lambda: said() == 425)
+    began = time.monotonic()
+    answers = [chat(way.pool).status_code for _ in range(4)]
+
+    assert answers == [200] * 4
+    assert time.monotonic() - began < 10
