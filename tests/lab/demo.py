@@ -152,7 +152,7 @@ def show(http: httpx.Client, site: Site, question: str, answer: dict[str, Any]) 
     print(f"\n  Q: {question}\n  A: {answer['answer']}")
     good = True
     for citation in answer["citations"]:
-        page = http.get(f"/api{citation['url']}").raise_for_status().json()
+        page = http.get(f"/api/v1{citation['url']}").raise_for_status().json()
         here = citation["quote"] in page["text"]
         good = good and here
         where = citation["section"] or f"page {citation['page']}"

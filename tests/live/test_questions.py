@@ -112,7 +112,7 @@ def test_each_kind_of_document_is_answered_from_with_a_citation_that_opens(platf
 
             assert fact in str(answer["answer"])
             for citation in answer["citations"]:
-                passage = platform.get(f"/api{citation['url']}").raise_for_status().json()
+                passage = platform.get(f"/api/v1{citation['url']}").raise_for_status().json()
                 assert citation["quote"] in passage["text"]
             quoted = " ".join(citation["quote"] for citation in answer["citations"])
             assert fact in quoted
