@@ -75,7 +75,7 @@ def audit(request: Request, me: Admin) -> Response:
 
 @router.get("/account")
 def account(request: Request, me: Me) -> Response:
-    """One's own password."""
+    """One's own password, keys and sign-ins."""
     return shown(request, "account.html", me=me)
 
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app.browser import Window, flaws, window
-from tests.app.site import PASSWORD, Site
+from tests.app.site import PASSWORD, Person, Site
 
 ANOTHER = "a longer secret than before"
 
@@ -138,3 +138,44 @@ def test_people_change_their_own_password(site: Site, browser: Browser, colleagu
         assert flaws(page) == []
         adas.picture("account-light")
     site.sign_in(ada, ANOTHER)
+
+
+def test_a_key_is_shown_once_works_and_ends_when_revoked(site: Site, colleague: Window) -> None:
+    page = colleague.page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/account")
+
+    page.get_by_label("Name").fill("nightly <upload>")
+    page.get_by_label("May").select_option("also change documents and collections")
+    page.get_by_role("button", name="Make the key").click()
+    expect(page.locator("#keys")).to_contain_text("nightly <upload>")
+    secret = page.locator(".secret").inner_text()
+    page.get_by_role("button", name="Copy the key").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == secret
+    assert flaws(page) == []
+    colleague.picture("account-keys-light")
+    program = Person(site.http, secret)
+    assert program.get("/api/v1/me")["key"] == "nightly <upload>"
+    page.reload()
+    expect(page.locator("#keys tr")).to_have_count(1)
+    expect(page.locator(".secret")).to_be_hidden()
+    page.get_by_role("button", name="Revoke nightly <upload>").click()
+    page.get_by_role("button", name="Revoke", exact=True).last.click()
+    expect(page.get_by_text("You have no key.")).to_be_visible()
+
+    assert program.call("GET", "/api/v1/me").status_code == 401
+
+
+def test_signing_out_everywhere_ends_the_other_computer_too(site: Site, browser: Browser, colleague: Window) -> None:
+    ada = add_person(colleague.page, "editor")
+    with window(browser, site.base) as here, window(browser, site.base) as there:
+        here.sign_in(ada)
+        there.sign_in(ada)
+        here.page.goto("/account")
+        here.page.get_by_role("button", name="Sign out everywhere").click()
+        here.page.get_by_role("button", name="Sign out", exact=True).last.click()
+        expect(here.page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+        there.page.goto("/collections")
+        expect(there.page.get_by_role("heading", name="Sign in")).to_be_visible()

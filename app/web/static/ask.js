@@ -1,6 +1,7 @@
 // The page for questions: one conversation, whose answers stream in.
 
-import { byId, call, ProblemError } from "./shared.js";
+import { awaitInHistory, showHistory } from "./history.js";
+import { byId, call, ProblemError, read, say } from "./shared.js";
 import { events } from "./stream.js";
 import { newTurn } from "./turn.js";
 
@@ -9,6 +10,10 @@ const status = byId("status");
 const turns = byId("turns");
 const REMEMBERED = "rag-collection";
 
+// The turns that were answered, of which the database may not have the last ones yet.
+const MOST_SENT = 20;
+let answered = [];
+let conversation = null;
 let stopping = null;
 
 form.addEventListener("submit", (event) => {
@@ -28,7 +33,16 @@ form.question.addEventListener("keydown", (event) => {
 
 byId("stop").addEventListener("click", () => stopping?.abort());
 
-form.collection.addEventListener("change", () => localStorage.setItem(REMEMBERED, form.collection.value));
+// A conversation keeps to one collection.
+form.collection.addEventListener("change", () => {
+  localStorage.setItem(REMEMBERED, form.collection.value);
+  if (!conversation) return;
+  conversation = null;
+  answered = [];
+  turns.replaceChildren();
+  window.history.replaceState(null, "", "/");
+  status.textContent = `A new conversation, in ${form.collection.value}.`;
+});
 
 async function ask(collection, question) {
   byId("welcome")?.remove();
@@ -37,7 +51,8 @@ async function ask(collection, question) {
   turn.article.scrollIntoView({ block: "start" });
   busy(new AbortController());
   try {
-    await follow(turn, { collection, question, stream: true });
+    const known = conversation ? { conversation, previous: answered.slice(-MOST_SENT) } : {};
+    await follow(turn, { collection, question, stream: true, ...known });
   } catch (error) {
     status.textContent = "";
     if (error.name === "AbortError") turn.stop();
@@ -72,11 +87,39 @@ async function follow(turn, asked) {
     if (name === "error") throw new ProblemError(data);
     if (name === "answer") {
       turn.answer(data, found);
+      keep(asked.question, data);
       status.textContent = told(data);
       return;
     }
   }
   throw new ProblemError({ detail: "The connection ended before the answer did", help: "Ask again" });
+}
+
+function keep(question, answer) {
+  answered.push({ id: answer.id, question, answer: answer.answer });
+  if (conversation) return;
+  conversation = answer.conversation;
+  window.history.replaceState(null, "", `/?conversation=${conversation}`);
+  awaitInHistory(conversation).catch(() => {});
+}
+
+async function restore(id) {
+  const talk = await read(`/api/v1/conversations/${id}`);
+  byId("welcome")?.remove();
+  for (const { question, ...answer } of talk.turns) {
+    const turn = newTurn(question);
+    turn.answer(answer);
+    turns.append(turn.article);
+    answered.push({ id: answer.id, question, answer: answer.answer });
+  }
+  turns.lastElementChild?.scrollIntoView({ block: "start" });
+  if (choose(talk.collection)) conversation = id;
+}
+
+function choose(collection) {
+  const there = [...form.collection.options].some((option) => option.value === collection);
+  if (there) form.collection.value = collection;
+  return there;
 }
 
 function told(answer) {
@@ -92,6 +135,12 @@ function busy(controller) {
   status.classList.toggle("at-work", Boolean(controller));
 }
 
-const remembered = localStorage.getItem(REMEMBERED);
-const wanted = new URLSearchParams(location.search).get("collection") ?? remembered;
-if ([...form.collection.options].some((option) => option.value === wanted)) form.collection.value = wanted;
+const query = new URLSearchParams(location.search);
+const shown = query.get("conversation");
+choose(query.get("collection") ?? localStorage.getItem(REMEMBERED));
+byId("earlier").open = matchMedia("(min-width: 60rem)").matches;
+try {
+  await Promise.all([shown ? restore(shown) : null, showHistory(shown)]);
+} catch (error) {
+  say(`${error.message} ${error.help ?? ""}`, true);
+}

@@ -6,6 +6,7 @@ export class ProblemError extends Error {
     this.status = problem.status;
     this.help = sentence(problem.help);
     this.requestId = problem.request_id ?? "";
+    this.retryAfter = problem.retry_after ?? 0;
   }
 }
 
@@ -26,7 +27,7 @@ export async function call(method, path, body, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ProblemError(UNREACHABLE);
   }
-  if (!response.ok) throw await problemOf(response.status, () => response.json());
+  if (!response.ok) throw await problemOf(response.status, response.headers.get("Retry-After"), () => response.json());
   return response;
 }
 
@@ -35,11 +36,11 @@ export async function read(path, options) {
 }
 
 // The problem that a response tells; whoever is no longer signed in is sent to do so, and comes back to this page.
-export async function problemOf(status, body) {
+export async function problemOf(status, retryAfter, body) {
   if (status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
   const fallback = { ...UNREACHABLE, status, detail: `The platform answers ${status}` };
   const told = await Promise.resolve().then(body).catch(() => fallback);
-  return new ProblemError(told.detail ? told : fallback);
+  return new ProblemError({ ...(told.detail ? told : fallback), retry_after: Number(retryAfter) || 0 });
 }
 
 export function unreachable() {

@@ -1,5 +1,6 @@
 // One question with its answer: first the draft as it is written, then what could be checked.
 
+import { feedback } from "./feedback.js";
 import { action, copied, element, problemBox } from "./shared.js";
 import { linkTo, placeOf } from "./place.js";
 
@@ -67,8 +68,8 @@ function leftOut(answer) {
 
 function about(answer) {
   const copy = action("Copy answer", () => copied(plain(answer), copy), { class: "plain" });
-  const model = element("span", { class: "muted small" }, answer.model ? `Written by ${answer.model}, checked against the documents` : "");
-  return element("footer", { class: "row" }, answer.supported ? copy : "", model);
+  const model = element("span", { class: "muted small grow" }, answer.model ? `Written by ${answer.model}, checked against the documents` : "");
+  return element("footer", {}, element("div", { class: "row" }, model, answer.supported ? copy : ""), feedback(answer.id, answer.feedback));
 }
 
 // The text with each [1] as a link to the passage behind it; a number without a source stays as it is.

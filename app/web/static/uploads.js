@@ -29,7 +29,7 @@ async function sent(file, line, path, settled) {
   const key = crypto.randomUUID();
   line.body.replaceChildren(line.bar);
   try {
-    const document = await persistent(() => post(file, path, key, line));
+    const document = await persistent(() => post(file, path, key, line), line);
     line.bar.removeAttribute("value");
     follow(document, line).then(settled, (error) => failed(error, line));
     settled(document);
@@ -44,14 +44,15 @@ function failed(error, line, ...more) {
   line.body.replaceChildren(problemBox(error, ...more));
 }
 
-// What passes by itself, such as a database that changes its primary, is waited for.
-async function persistent(work) {
+// What passes by itself is waited for: a database that changes its primary, or a minute in which one sent too much.
+async function persistent(work, line) {
   for (let attempt = 1; ; attempt += 1) {
     try {
       return await work();
     } catch (error) {
       if (attempt === TRIES || ![0, 429, 503].includes(error.status)) throw error;
-      await pause(1000 * 2 ** attempt);
+      line.state.replaceChildren(error.status === 429 ? "waits for its turn" : "waits for the platform");
+      await pause(1000 * Math.max(error.retryAfter, 2 ** attempt));
     }
   }
 }
@@ -71,7 +72,7 @@ function post(file, path, key, line) {
     request.addEventListener("error", () => reject(unreachable()));
     request.addEventListener("load", async () => {
       if (request.status === 202) resolve(JSON.parse(request.responseText));
-      else reject(await problemOf(request.status, () => JSON.parse(request.responseText)));
+      else reject(await problemOf(request.status, request.getResponseHeader("Retry-After"), () => JSON.parse(request.responseText)));
     });
     request.open("POST", path);
     request.setRequestHeader("Idempotency-Key", key);
@@ -92,6 +93,6 @@ async function follow(document, line) {
       line.bar.value = now.progress.done;
     }
     await pause(wait);
-    now = await persistent(() => read(`/api/v1/documents/${document.id}`));
+    now = await persistent(() => read(`/api/v1/documents/${document.id}`), line);
   }
 }
