@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
 from app import metrics
-from app.api import tokens
+from app.api import cookie, tokens
 from app.api.context import By, Caller, Context, Here, Me, Who, actor, context
 from app.api.problems import Problem
 from app.store import audit, groups, guesses, passwords, sessions, users
@@ -220,7 +220,7 @@ def issued(here: Context, session: Session) -> TokensShown:
 
 
 async def end_session(here: Context, by: Actor, who: Caller) -> None:
-    """End the caller's session, once its end is on the primary and shown by the replica that confirms it."""
+    """End the caller's session at every host."""
     session = who.session
     if session is None:
         raise Problem(403, "authorization = an API key, which has no session; a token", "DELETE /api/v1/keys/{id}")
@@ -229,7 +229,7 @@ async def end_session(here: Context, by: Actor, who: Caller) -> None:
         sessions.end(connection, session)
         audit.note(connection, by, "sign-out", f"sessions/{session.id}")
 
-    await here.write(work)
+    await here.write_everywhere(work)
 
 
 @router.get("/me")
@@ -249,8 +249,9 @@ def who_am_i(who: Who, here: Here) -> MeShown:
 
 
 @router.put("/me/password")
-async def change_password(me: Me, by: By, here: Here, wanted: NewPassword) -> TokensShown:
+async def change_password(request: Request, who: Who, by: By, here: Here, wanted: NewPassword) -> TokensShown:
     """Give oneself another password; all sessions end, and the answer begins a new one."""
+    me = who.user
     wrong = Problem(403, "current = wrong; your password", "ask an administrator for a new one")
     # The primary's, as for the write that follows: a replica may know an older one.
     known = await here.write(lambda connection: users.account(connection, me.name))
@@ -266,7 +267,10 @@ async def change_password(me: Me, by: By, here: Here, wanted: NewPassword) -> To
         audit.note(connection, by, "password.change", f"users/{me.name}")
         return replaced
 
-    return issued(here, begun(here, await here.write(work)))
+    answer = issued(here, begun(here, await here.write_everywhere(work)))
+    if who.by_cookie:
+        cookie.renew(request, answer.access_token, answer.expires_in)
+    return answer
 
 
 @router.delete("/me/sessions", status_code=204)
@@ -277,4 +281,4 @@ async def end_my_sessions(me: Me, by: By, here: Here) -> None:
         sessions.end_all(connection, me.id)
         audit.note(connection, by, "sessions.end", f"users/{me.name}")
 
-    await here.write(work)
+    await here.write_everywhere(work)

@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -12,8 +10,7 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 from fastapi import Depends, Header, Request
 from pydantic import Field
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.concurrency import run_in_threadpool
 
 from app import log as logs
 from app.api import cookie, scopes, tokens
@@ -21,6 +18,7 @@ from app.api.active import Active
 from app.api.guard import Guard
 from app.api.key_uses import KeyUses
 from app.api.later import Later
+from app.api.missed import Missed, NoPrimaryError
 from app.api.problems import Problem, not_found
 from app.api.rates import Rates
 from app.api.recorder import Recorder
@@ -34,30 +32,17 @@ from app.settings import Settings
 from app.store import collections, documents, keys, sessions
 from app.store.audit import Actor
 from app.store.collections import Collection
-from app.store.database import Result, Work, passing, reading, writing
+from app.store.database import Result, Work, reading, writing
 from app.store.documents import Document
 from app.store.grants import Permission
 from app.store.keys import Key
+from app.store.replay import wait_for_replay
 from app.store.sessions import Session
 from app.store.users import User
 
 log = logging.getLogger(__name__)
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-
-# For so long nobody else looks for a primary that somebody just did not find.
-MISSED_SECONDS = 2.0
-
-
-class NoPrimaryError(Exception):
-    """No primary answers at this moment."""
-
-
-@dataclass
-class Missed:
-    """Until when the primary counts as missing."""
-
-    until: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,14 +81,14 @@ class Context:
     def fresh(self, work: Work[Result]) -> Result:
         """Read what was just written, from the primary; without one, what a replica knows."""
         try:
-            return self._at_primary(lambda: reading(self.primary, work, 0))
+            return self.missed.unless(lambda: reading(self.primary, work, 0))
         except NoPrimaryError:
             return reading(self.replica, work)
 
     def written_now(self, work: Work[object]) -> bool:
-        """Write, if there is a primary at this moment; False when there is none and nothing was written."""
+        """Write, if there is a primary at this moment; False when none said that it took it."""
         try:
-            self._at_primary(lambda: writing(self.primary, work, 0))
+            self.missed.unless(lambda: writing(self.primary, work, 0))
         except NoPrimaryError:
             return False
         return True
@@ -112,16 +97,11 @@ class Context:
         """Read from a replica; what none knows may be so new that only the primary does."""
         return reading(self.replica, work) or self.fresh(work)
 
-    def _at_primary(self, call: Callable[[], Result]) -> Result:
-        if time.monotonic() < self.missed.until:
-            raise NoPrimaryError
-        try:
-            return call()
-        except (DBAPIError, PoolTimeoutError) as error:
-            if not passing(error):
-                raise
-            self.missed.until = time.monotonic() + MISSED_SECONDS
-            raise NoPrimaryError from error
+    async def write_everywhere(self, work: Work[Result]) -> Result:
+        """Write what takes something away from somebody: once done, no server lets the next request have it."""
+        result = await self.write(work)
+        await run_in_threadpool(wait_for_replay, self.primary, self.settings.database)
+        return result
 
     async def write(self, work: Work[Result]) -> Result:
         """Write, and wait for a primary for as long as the settings allow; ``work`` may run more than once."""
@@ -147,11 +127,12 @@ Here = Annotated[Context, Depends(context)]
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent a request, and whether a session's token or an API key said so."""
+    """Who sent a request, and whether a session's token, perhaps the browser's cookie, or an API key said so."""
 
     user: User
     session: Session | None = None
     key: Key | None = None
+    by_cookie: bool = False
 
 
 def caller(request: Request, here: Here) -> Caller:
@@ -201,7 +182,7 @@ def _by_token(request: Request, here: Context, token: str | None) -> Caller | No
         and left < timedelta(seconds=seconds) / 2 < access.session.ends - access.expires
     ):
         cookie.renew(request, *tokens.access(access.session, here.token_key, here.settings.domain, seconds))
-    return Caller(user, session=access.session)
+    return Caller(user, session=access.session, by_cookie=token is None)
 
 
 def _by_key(here: Context, token: str) -> Caller | None:

@@ -63,7 +63,7 @@ async def revoke_user(me: Me, by: By, here: Here, name: str, user: str) -> None:
         grants.take_from_user(connection, collection.id, known_user(connection, user).id)
         audit.note(connection, by, "grant.take", f"collections/{name}", {"from": f"users/{user}"})
 
-    await here.write(work)
+    await here.write_everywhere(work)
 
 
 @router.put("/groups/{group}")
@@ -89,7 +89,7 @@ async def revoke_group(me: Me, by: By, here: Here, name: str, group: str) -> Non
         grants.take_from_group(connection, collection.id, known_group(connection, group).id)
         audit.note(connection, by, "grant.take", f"collections/{name}", {"from": f"groups/{group}"})
 
-    await here.write(work)
+    await here.write_everywhere(work)
 
 
 def _shown(grant: Grant) -> GrantShown:

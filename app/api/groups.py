@@ -74,7 +74,7 @@ async def delete_group(_: Admin, by: By, here: Here, name: str) -> None:
         groups.delete(connection, group.id)
         audit.note(connection, by, "group.delete", f"groups/{name}")
 
-    await here.write(work)
+    await here.write_everywhere(work)
 
 
 @router.put("/{name}/members/{user}")
@@ -98,7 +98,7 @@ async def remove_member(_: Admin, by: By, here: Here, name: str, user: str) -> N
         groups.remove(connection, known(connection, name).id, known_user(connection, user).id)
         audit.note(connection, by, "group.remove", f"groups/{name}", {"member": user})
 
-    await here.write(work)
+    await here.write_everywhere(work)
 
 
 def known(connection: Connection, name: str) -> Group:

@@ -118,4 +118,4 @@ async def _revoke(here: Here, by: Actor, key_id: UUID, owner: Callable[[Connecti
         done.append(key_id)
         audit.note(connection, by, "key.revoke", f"keys/{key_id}")
 
-    await here.write(work)
+    await here.write_everywhere(work)

@@ -109,7 +109,7 @@ async def change_user(me: Admin, by: By, here: Here, name: str, wanted: Change) 
         audit.note(connection, by, "user.change", f"users/{name}", detail)
         return UserShown.of(users.entry(connection, user.id))
 
-    return await here.write(work)
+    return await here.write_everywhere(work)
 
 
 @router.delete("/{name}", status_code=204)
@@ -133,7 +133,7 @@ async def delete_user(me: Admin, by: By, here: Here, name: str) -> None:
         users.delete(connection, user.id)
         audit.note(connection, by, "user.delete", f"users/{name}")
 
-    await here.write(work)
+    await here.write_everywhere(work)
 
 
 def known(connection: Connection, name: str) -> User:

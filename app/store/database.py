@@ -76,6 +76,12 @@ def engine(
     return made
 
 
+def connecting_to(settings: Database, host: str) -> Callable[[], Any]:
+    """What opens a connection to this one server, whatever it is at the moment, for somebody who reads."""
+    servers, login = servers_of((host,), settings.port), _libpq(settings, FIRST_READ_SECONDS, "reader")
+    return lambda: servers.connect(("any",), login)
+
+
 def reading(pool: Engine, work: Work[Result], seconds: float = READ_SECONDS) -> Result:
     """Run a read; when its server fails, ends or falls silent, again on another, begun within ``seconds``."""
     patience = _option(pool, "patience")

@@ -117,6 +117,16 @@ def test_who_changes_their_password_goes_on_with_the_tokens_of_the_answer(site: 
     assert status(site, answer.json()["access_token"]) == 200
 
 
+def test_who_changes_it_in_a_browser_stays_signed_in_there(site: Site) -> None:
+    token = browser_signed_in(site, name_of(site.add_user()))
+    body = {"current": PASSWORD, "new": "another long password"}
+
+    answer = site.http.put("/api/v1/me/password", json=body, headers={"cookie": f"{cookie.NAME}={token}"})
+
+    renewed = answer.headers["set-cookie"].partition(";")[0].partition("=")[2]
+    assert [with_cookie(site, one).status_code for one in (token, renewed)] == [401, 200]
+
+
 def test_a_token_of_the_program_before_sessions_is_good_until_it_expires_or_all_are_ended(site: Site) -> None:
     person = site.add_user()
     me = person.get("/api/v1/me")

@@ -5,46 +5,75 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import create_engine, text
 
+from app.settings import Database
+from app.store.database import engine
+from app.store.replay import wait_for_replay
+from tests.app import test_failover
 from tests.app.servers import PostgreSQL, wait_for
-from tests.app.site import PASSWORD, Person
+from tests.app.site import PASSWORD, Person, Site
+from tests.app.test_failover import Pair
 
 # Of another file's fixtures pytest finds those that are here by name.
-from tests.app.test_failover import Pair, pair, write_seconds  # noqa: F401
+pair, write_seconds = test_failover.pair, test_failover.write_seconds
 
 
 def asked(server: PostgreSQL, statement: str) -> list[object]:
     pool = create_engine(f"postgresql+psycopg2://postgres@{server.address}:{server.port}/rag")
-    with pool.connect() as connection:
+    with pool.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         found = list(connection.execute(text(statement)).scalars())
     pool.dispose()
     return found
 
 
-def signed_in(pair: Pair) -> dict[str, str]:  # noqa: F811
+def signed_in(pair: Pair) -> dict[str, str]:
     answer = pair.http.post("/api/v1/token", json={"username": "admin", "password": PASSWORD})
     assert answer.status_code == 200, answer.text
     tokens: dict[str, str] = answer.json()
     return tokens
 
 
-def test_a_sign_out_is_acknowledged_once_the_replica_that_answers_shows_it(pair: Pair) -> None:  # noqa: F811
+def pause(replica: PostgreSQL) -> None:
+    """It goes on taking what the primary sends, and shows none of it."""
+    asked(replica, "select pg_wal_replay_pause()::text")
+    state = "select pg_get_wal_replay_pause_state()"
+    wait_for("the replay pauses", lambda: asked(replica, state) == ["paused"])
+
+
+def test_a_sign_out_is_acknowledged_once_the_replica_that_answers_shows_it(pair: Pair) -> None:
     person = Person(pair.http, signed_in(pair)["access_token"])
     assert person.call("GET", "/api/v1/me").status_code == 200
-    asked(pair.replica, "select pg_wal_replay_pause()")
+    pause(pair.replica)
 
     with ThreadPoolExecutor(1) as pool:
         out = pool.submit(person.call, "POST", "/api/v1/sign-out")
         waiting = "select 1 from pg_stat_activity where wait_event = 'SyncRep'"
         wait_for("it waits for the replay", lambda: asked(pair.primary, waiting))
         assert not out.done()
-        asked(pair.replica, "select pg_wal_replay_resume()")
+        asked(pair.replica, "select pg_wal_replay_resume()::text")
         assert out.result().status_code == 204
 
     assert [person.call("GET", "/api/v1/me").status_code for _ in range(10)] == [401] * 10
 
 
+def test_what_ends_waits_for_replicas_that_confirm_nothing_too(
+    site: Site, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(site.folder))
+    settings = Database(hosts=(pair.primary.address, pair.replica.address), port=pair.primary.port, reader="rag_read")
+    primary = engine(settings, "read-write")
+    pause(pair.replica)
+    asked(pair.primary, "select pg_logical_emit_message(true, 'test', 'something to replay')::text")
+
+    assert wait_for_replay(primary, settings, 0.2) is False
+    asked(pair.replica, "select pg_wal_replay_resume()::text")
+    assert wait_for_replay(primary, settings, 10) is True
+    pair.replica.stop()
+    assert wait_for_replay(primary, settings, 0.2) is True
+    primary.dispose()
+
+
 @pytest.mark.parametrize("write_seconds", [2])
-def test_without_a_primary_people_sign_in_and_a_refresh_token_is_not_spent_in_vain(pair: Pair) -> None:  # noqa: F811
+def test_without_a_primary_people_sign_in_and_a_refresh_token_is_not_spent_in_vain(pair: Pair) -> None:
     before = signed_in(pair)
     pair.primary.stop()
 

@@ -161,6 +161,28 @@ def test_strangers_are_refused(site: Site, platform: httpx.Client) -> None:
     assert (wrong.status_code, forged.status_code, nobody.status_code) == (401, 401, 401)
 
 
+def test_who_has_signed_out_is_out_at_every_app_host_at_once(site: Site, fleet: Fleet) -> None:
+    source = """
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+try:
+    print(urlopen(Request("http://127.0.0.1:8080/api/v1/me", headers={"Authorization": values["token"]})).status)
+except HTTPError as refused:
+    print(refused.code)
+"""
+    with fleet.signed_in() as leaving:
+        token = leaving.headers["Authorization"]
+
+        def status(name: str) -> int:
+            return int(fleet.python(name, source, token=token))
+
+        before = fleet.each(site.having("app"), status)
+        assert leaving.post("/api/v1/sign-out").status_code == 204
+        after = fleet.each(site.having("app"), status)
+
+    assert (set(before.values()), set(after.values())) == ({200}, {401})
+
+
 def test_a_deleted_document_is_found_no_more(site: Site, run: Run, platform: httpx.Client) -> None:
     with remembered(platform, *DOCUMENTS[1][:2]) as collection:
         until(
