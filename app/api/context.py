@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Request, Security
+from fastapi.security import HTTPBearer
 from pydantic import Field
 from sqlalchemy import Connection, Engine
 from starlette.concurrency import run_in_threadpool
@@ -135,7 +136,11 @@ class Caller:
     by_cookie: bool = False
 
 
-def caller(request: Request, here: Here) -> Caller:
+# For the API's description alone; `caller` looks itself.
+BEARER = HTTPBearer(auto_error=False, scheme_name="bearer", description="An access token or an API key.")
+
+
+def caller(request: Request, here: Here, _: Annotated[object, Security(BEARER)] = None) -> Caller:
     """Whose token or API key came with the request; raise 401 without one, 403 where the key's scopes do not reach."""
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = kind.lower() == "bearer"

@@ -27,6 +27,8 @@ preload_app = True
 # An answer may stream for as long as its deadline allows; a stop waits for it.
 graceful_timeout = int(_settings.inference.deadline_seconds) + 5
 timeout = 60
+# A search's words are in the line; this is the longest that gunicorn takes.
+limit_request_line = 8190
 # A stop waits for idle connections too, until their keep-alive ends.
 keepalive = 2
 control_socket_disable = True

@@ -20,6 +20,10 @@ from app.store.documents import Document, Place, Upload
 
 router = APIRouter(prefix="/api/v1", tags=["documents"])
 
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+
 MOST_LISTED = 1000
 
 
@@ -71,7 +75,7 @@ def show_document(me: Me, here: Here, document_id: UUID) -> dict[str, Any]:
     return shown(document_of(here, me, document_id))
 
 
-@router.get("/documents/{document_id}/source")
+@router.get("/documents/{document_id}/source", response_class=Response, responses=BYTES)
 def source(me: Me, here: Here, document_id: UUID) -> Response:
     """The bytes as uploaded, always as an attachment: a hostile page must not run under our name."""
     document = document_of(here, me, document_id)

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 2
 MEDIA_TYPE = "application/problem+json"
+LINE = {"type": "string"}
 
 
 class ProblemDocument(BaseModel):
@@ -49,6 +50,11 @@ class Problem(Exception):  # noqa: N818 - it is an answer to the caller more tha
         self.help = help
         self.retry = retry
         self.seconds = seconds
+
+
+UNREADABLE = Problem(
+    400, "body = not what its Content-Type says; JSON or a form, whole", "docs/api.md shows the request"
+)
 
 
 def not_found(thing: str, name: object, lists: str = "collections") -> Problem:
@@ -115,6 +121,7 @@ def as_openai(problem: Problem) -> dict[str, Any]:
 def documented() -> dict[int | str, dict[str, Any]]:
     """The problems of every route, for the API's own description."""
     examples = (
+        UNREADABLE,
         Problem(401, "token = missing, expired or forged; one from POST /api/v1/token", "sign in again"),
         Problem(403, "role = reader; admin", "ask an administrator"),
         not_found("collection", "manuals"),
@@ -126,13 +133,15 @@ def documented() -> dict[int | str, dict[str, Any]]:
         Problem(503, "database = no server for this request; one that accepts it", "try again in a moment"),
     )
     schema = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
-    return {
+    found: dict[int | str, dict[str, Any]] = {
         problem.status: {
             "description": HTTPStatus(problem.status).phrase,
             "content": {MEDIA_TYPE: {"schema": schema, "example": described(problem, "5f0c…")}},
         }
         for problem in examples
     }
+    # Said by gunicorn, which the request does not get past.
+    return {**found, 414: {"description": "The query is too long.", "content": {"text/plain": {"schema": LINE}}}}
 
 
 def response(problem: Problem, request_id: str = "", path: str = "") -> Response:
@@ -168,6 +177,8 @@ def install(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, str(error))
+        if status == UNREADABLE.status:
+            return _shown(request, UNREADABLE)
         return _shown(request, Problem(status, f"request = {detail}", "docs/api.md lists what there is"))
 
     async def unfit(request: Request, error: Exception) -> Response:
