@@ -81,6 +81,9 @@ async def with_heartbeats(lines: AsyncIterator[str]) -> AsyncGenerator[str]:
             try:
                 line = await asyncio.wait_for(queue.get(), HEARTBEAT_SECONDS)
             except TimeoutError:
+                if task.done():
+                    # Its deadline met it while it waited for a slow reader: nothing comes any more.
+                    return
                 yield ": still thinking\n\n"
                 continue
             if line is None:

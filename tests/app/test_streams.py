@@ -54,3 +54,23 @@ def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> Non
         return [line async for line in with_heartbeats(thinking())]
 
     assert asyncio.run(story()) == [": still thinking\n\n"] * 2 + ["data: word\n\n"]
+
+
+def test_a_stream_ends_also_when_its_deadline_met_it_while_the_reader_was_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.05)
+
+    async def hasty() -> AsyncIterator[str]:
+        async with asyncio.timeout(0.05):
+            while True:
+                yield "data: word\n\n"
+
+    async def story() -> int:
+        read = 0
+        async with asyncio.timeout(5):
+            async for _ in with_heartbeats(hasty()):
+                read += 1
+                # The queue is full for longer than the source may take.
+                await asyncio.sleep(0.2 if read == 1 else 0)
+        return read
+
+    assert asyncio.run(story()) > 1
