@@ -122,7 +122,7 @@ class Inference(Table):
 
 class Answering(Table):
     passages: int = Field(default=6, ge=1, le=50, description="Passages put before the model.")
-    candidates: int = Field(default=30, ge=5, le=200, description="Passages taken from each search before fusion.")
+    candidates: int = Field(default=50, ge=5, le=200, description="Passages taken from each search before fusion.")
     language: Language = Field(
         default="english", description="Language of the full text, by its name in PostgreSQL; simple: none."
     )

@@ -91,7 +91,7 @@ class Result(BaseModel):
     place: dict[str, Any] = Field(description="Where it stands: page, slide, sheet and rows, as the format has them.")
     url: str = Field(description="The page that shows it, below the platform's address.")
     text: str
-    score: float = Field(description="Reciprocal rank fusion of both halves; comparable within one answer only.")
+    score: float = Field(description="Both halves and the heading, weighed; comparable within one answer only.")
     vector: VectorStanding | None = Field(description="Null where it was not among the nearest vectors.")
     lexical: LexicalStanding | None = Field(description="Null where the full text did not find it.")
 
@@ -117,7 +117,7 @@ class SearchAnswer(BaseModel):
                         "place": {"page": 2},
                         "url": "/documents/6f1c1d6e-8b1f-4a53-9a57-6f0f5a3f0c11/passages/3",
                         "text": "The notice period is 90 days.",
-                        "score": 0.0325,
+                        "score": 0.61,
                         "vector": {"rank": 1, "distance": 0.31},
                         "lexical": {"rank": 2, "score": 0.64},
                     }

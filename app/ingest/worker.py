@@ -3,7 +3,7 @@
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -134,11 +134,16 @@ def _embedded(worker: Worker, title: str, pieces: list[Piece], lost: threading.E
     size = worker.settings.ingest.embed_batch
     for start in range(0, len(pieces), size):
         batch = pieces[start : start + size]
-        # A passage seldom says what it is about; its headings do.
-        vectors = _vectors(worker, [f"{piece.section or title}\n{piece.text}" for piece in batch], lost)
+        # A passage seldom says what it is about; its document's title and its headings do.
+        vectors = _vectors(worker, [embedded_text(title, piece.headings, piece.text) for piece in batch], lost)
         metrics.PASSAGES.inc(len(batch))
         for ordinal, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start=start):
             yield passages.NewPassage(ordinal, piece.text, piece.headings, piece.place, vector)
+
+
+def embedded_text(title: str, headings: Sequence[str], text: str) -> str:
+    """What of a passage the model embeds."""
+    return f"{' > '.join((title, *headings))}\n{text}"
 
 
 def _vectors(worker: Worker, texts: list[str], lost: threading.Event) -> list[passages.Vector]:

@@ -1,20 +1,48 @@
-"""Reciprocal rank fusion."""
+"""One ranking out of both halves of a search."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-# The value of the paper's experiments; it keeps one list's first place from outweighing agreement between lists.
-K = 60
+from app.index.vectors import Near
+from app.retrieve.weights import Weights
+from app.sentences import stem, vocabulary
+from app.store.passages import Passage
+
+# What each counts for, found with half of tests/evaluation/postgresql-manual.jsonl and confirmed by the other half: a
+# right passage is among the first five for 0.83 of its questions, and for 0.72 with reciprocal rank fusion.
+OF_VECTOR = 0.25
+OF_WORDS = 0.3
+OF_HEADING = 0.2
+# Under a heading that fits, a passage of a few words says hardly anything.
+OF_SHORTNESS = 0.1
+SHORT = 20
 
 
-def fuse(rankings: Iterable[Sequence[str]]) -> dict[str, float]:
-    """One ranking out of several, best first, each with its score: the sum over the lists of 1 / (60 + rank).
+@dataclass(frozen=True)
+class Halves:
+    """What each half found, by passage: nearness from 0 to 1, and the share of the question's words."""
 
-    Cormack, Clarke, Buettcher: Reciprocal Rank Fusion Outperforms Condorcet and Individual Rank Learning Methods,
-    SIGIR 2009. Ranks only are compared, since a cosine distance and a full-text rank have no common scale.
-    """
-    scores: defaultdict[str, float] = defaultdict(float)
-    for ranking in rankings:
-        for rank, identifier in enumerate(ranking, start=1):
-            scores[identifier] += 1 / (K + rank)
-    return dict(sorted(scores.items(), key=lambda entry: (-entry[1], entry[0])))
+    nearness: Mapping[str, float]
+    words: Mapping[str, float]
+
+
+def nearness(near: Sequence[Near]) -> dict[str, float]:
+    """1 for the nearest and 0 for the last of them: models differ in how far apart they put what is unrelated."""
+    if not near:
+        return {}
+    first, last = near[0].distance, near[-1].distance
+    return {one.id: (last - one.distance) / (last - first) if last > first else 1.0 for one in near}
+
+
+def score(passage: Passage, halves: Halves, asked: Weights) -> float:
+    """How well the passage fits; comparable within one search only."""
+    heading = vocabulary(passage.headings[-1:] or (passage.title,))
+    whole = sum(asked.values()) or 1.0
+    headed = sum(weight for word, weight in asked.items() if stem(word) in heading) / whole
+    short = max(0.0, 1 - len(passage.text.split()) / SHORT)
+    return (
+        OF_VECTOR * halves.nearness.get(passage.id, 0.0)
+        + OF_WORDS * halves.words.get(passage.id, 0.0)
+        + OF_HEADING * headed
+        - OF_SHORTNESS * short
+    )

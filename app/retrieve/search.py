@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Engine
 from app import metrics
 from app.index.vectors import IndexUnavailableError, Near
 from app.inference import BusyError, InferencePool, InferenceUnavailableError
-from app.retrieve.fusion import fuse
+from app.retrieve.fusion import Halves, nearness, score
 from app.retrieve.nearest import Space, nearest
-from app.retrieve.rerank import MOST, reranked
+from app.retrieve.rerank import reranked
 from app.retrieve.weights import Frequencies, Weights
 from app.store import matching, passages
 from app.store.database import reading
@@ -78,9 +78,17 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Share:
+    """A passage and the share of the question's words in it, weighed by rarity."""
+
+    id: str
+    measure: float
+
+
+@dataclass(frozen=True)
 class _Lexical:
     weights: Weights
-    matches: list[Match]
+    matches: list[Share]
     foreign: str | None
 
 
@@ -96,12 +104,11 @@ async def search(searcher: Searcher, wanted: Wanted) -> Found:
             log.warning("inference.embedding_model = %s; %s is stored", searcher.space.model, lexical.foreign)
             metrics.SEARCH_DEGRADED.labels("index").inc()
             near, missing = [], "index"
-        vector = {one.id: Standing(rank, one.distance) for rank, one in enumerate(near, start=1)}
-        words = {one.id: Standing(rank, one.score) for rank, one in enumerate(lexical.matches, start=1)}
-        scores = fuse([list(vector), list(words)])
-        found = await _best(searcher, wanted, list(scores))
-    hits = [Hit(one, scores[one.id], vector.get(one.id), words.get(one.id)) for one in found]
-    return Found(hits, lexical.weights, missing)
+        ranked = await asyncio.to_thread(
+            reading, searcher.replica, lambda connection: _ranked(connection, searcher, wanted, near, lexical)
+        )
+        ranked = await _reranked(searcher, wanted, ranked)
+    return Found(ranked[: wanted.limit], lexical.weights, missing)
 
 
 def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lexical:
@@ -115,25 +122,46 @@ def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lex
     return _Lexical(weights, _shares(matches, weights), foreign)
 
 
-def _shares(matches: Sequence[Match], weights: Mapping[str, float]) -> list[Match]:
+def _shares(matches: Sequence[Match], weights: Weights) -> list[Share]:
     """With the score as a share of what all of the question's words weigh."""
     whole = sum(weights.values()) or 1.0
-    return [Match(match.id, match.score / whole) for match in matches]
+    return [Share(match.id, match.score / whole) for match in matches]
 
 
-async def _best(searcher: Searcher, wanted: Wanted, ranked: Sequence[str]) -> list[Passage]:
-    rerank = bool(searcher.rerank) and wanted.mode == "hybrid"
-    # A few more than asked for: what was deleted a moment ago is still in the index.
-    ids = ranked[: max(wanted.limit, MOST if rerank else 0) + 10]
-    found = await asyncio.to_thread(
-        reading,
-        searcher.replica,
-        lambda connection: passages.by_ids(connection, wanted.scope.collections, ids),
-    )
-    if rerank and len(found) > 1:
-        places = await reranked(searcher.inference, searcher.rerank, searcher.rerank_seconds, wanted.question, found)
-        found = [found[place] for place in places]
-    return found[: wanted.limit]
+def _ranked(
+    connection: Connection, searcher: Searcher, wanted: Wanted, near: list[Near], lexical: _Lexical
+) -> list[Hit]:
+    """All candidates that are still there, best first."""
+    vector = {one.id: Standing(rank, one.distance) for rank, one in enumerate(near, start=1)}
+    words = {one.id: Standing(rank, one.measure) for rank, one in enumerate(lexical.matches, start=1)}
+    found = passages.by_ids(connection, wanted.scope.collections, list(vector | words))
+    if wanted.mode == "hybrid":
+        halves = Halves(nearness(near), _shared(connection, searcher, wanted, lexical, list(vector)))
+        scores = {one.id: score(one, halves, lexical.weights) for one in found}
+    else:
+        scores = nearness(near) | {one.id: one.measure for one in lexical.matches}
+    hits = [Hit(one, scores[one.id], vector.get(one.id), words.get(one.id)) for one in found]
+    # In one half alone its own order stands, which tells apart what its measure does not.
+    return sorted(hits, key=lambda hit: (-hit.score, hit.passage.id)) if wanted.mode == "hybrid" else hits
+
+
+def _shared(
+    connection: Connection, searcher: Searcher, wanted: Wanted, lexical: _Lexical, near: Sequence[str]
+) -> dict[str, float]:
+    """The share of the question's words in each candidate, those of the index too."""
+    known = {one.id: one.measure for one in lexical.matches}
+    others = [one for one in near if one not in known]
+    weights, language = lexical.weights, searcher.frequencies.language
+    found = matching.shared(connection, wanted.scope, weights, language, others)
+    return known | {one.id: one.measure for one in _shares(found, weights)}
+
+
+async def _reranked(searcher: Searcher, wanted: Wanted, hits: list[Hit]) -> list[Hit]:
+    if not searcher.rerank or wanted.mode != "hybrid" or len(hits) < 2:
+        return hits
+    found = [hit.passage for hit in hits]
+    places = await reranked(searcher.inference, searcher.rerank, searcher.rerank_seconds, wanted.question, found)
+    return [hits[place] for place in places]
 
 
 async def _nearest(searcher: Searcher, wanted: Wanted) -> tuple[list[Near], str | None]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, text
 
-from app.store.passages import passage_id
+from app.store.passages import passage_id, split_ids
 
 Matrix = NDArray[np.float32]
 
@@ -70,6 +70,17 @@ order by score desc, ts_rank_cd(p.words, any_of.query, 1) desc, p.document_id, p
 limit :limit
 """
 
+_SHARED = """
+with asked as materialized (
+    select phraseto_tsquery(cast(:language as regconfig), word) as query, weight
+    from unnest(cast(:words as text[]), cast(:weights as float8[])) as given (word, weight)
+)
+select p.document_id, p.ordinal, (select sum(asked.weight) from asked where p.words @@ asked.query) as score
+from unnest(cast(:ids as uuid[]), cast(:ordinals as int[])) as wanted (document_id, ordinal)
+join passages p on p.document_id = wanted.document_id and p.ordinal = wanted.ordinal
+where {within}
+"""
+
 _COUNT = "select count(*) as passages from (select from passages p where {within} limit :at_most) as counted"
 
 _SORTED_OUT = """
@@ -111,6 +122,16 @@ def matching(
     return [Match(passage_id(row.document_id, row.ordinal), row.score) for row in rows]
 
 
+def shared(
+    connection: Connection, scope: Scope, weights: Mapping[str, float], language: str, ids: Sequence[str]
+) -> list[Match]:
+    """The same for these passages, whether they share words with the question or not."""
+    documents, ordinals = split_ids(ids)
+    wanted = {"words": list(weights), "weights": list(weights.values()), "language": language}
+    rows = _rows(connection, _SHARED, scope, {**wanted, "ids": documents, "ordinals": ordinals})
+    return [Match(passage_id(row.document_id, row.ordinal), row.score or 0.0) for row in rows]
+
+
 def count(connection: Connection, scope: Scope, at_most: int) -> int:
     """How many passages the scope holds, counted no further than ``at_most``."""
     return int(_rows(connection, _COUNT, scope, {"at_most": at_most})[0].passages)
@@ -118,8 +139,8 @@ def count(connection: Connection, scope: Scope, at_most: int) -> int:
 
 def within(connection: Connection, scope: Scope, ids: Sequence[str]) -> set[str]:
     """Those of the passages that the scope holds."""
-    pairs = [identifier.rsplit(":", 1) for identifier in ids]
-    wanted = {"ids": [document for document, _ in pairs], "ordinals": [int(ordinal) for _, ordinal in pairs]}
+    documents, ordinals = split_ids(ids)
+    wanted = {"ids": documents, "ordinals": ordinals}
     return {passage_id(row.document_id, row.ordinal) for row in _rows(connection, _SORTED_OUT, scope, wanted)}
 
 

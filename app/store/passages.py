@@ -104,7 +104,7 @@ def one(connection: Connection, document_id: UUID, ordinal: int) -> Passage | No
 
 def by_ids(connection: Connection, collections: Sequence[UUID] | None, ids: Sequence[str]) -> list[Passage]:
     """The passages with these ids in that order, without those gone since or of other collections."""
-    documents, ordinals = _split(ids)
+    documents, ordinals = split_ids(ids)
     within = None if collections is None else list(collections)
     rows = connection.execute(text(_BY_IDS), {"documents": documents, "ordinals": ordinals, "collections": within})
     return [_passage(row) for row in rows]
@@ -112,7 +112,7 @@ def by_ids(connection: Connection, collections: Sequence[UUID] | None, ids: Sequ
 
 def embeddings(connection: Connection, ids: Sequence[str]) -> list[tuple[str, Vector]]:
     """Those of the passages that still exist, with their vectors."""
-    documents, ordinals = _split(ids)
+    documents, ordinals = split_ids(ids)
     rows = connection.execute(
         text(
             "select document_id, ordinal, embedding from passages where (document_id, ordinal) in"
@@ -135,7 +135,8 @@ def foreign_model(connection: Connection, model: str, dimension: int) -> str | N
     return f"{row.model} ({row.dimension})" if row else None
 
 
-def _split(ids: Sequence[str]) -> tuple[list[str], list[int]]:
+def split_ids(ids: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The documents and the ordinals of these passages, as statements take them."""
     pairs = [identifier.rsplit(":", 1) for identifier in ids]
     return [document for document, _ in pairs], [int(ordinal) for _, ordinal in pairs]
 

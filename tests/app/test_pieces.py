@@ -9,11 +9,12 @@ from app.answer.cite import REFUSAL, check
 from app.answer.memory import Turn, recalled, retrieved_by
 from app.answer.thinking import Spoken
 from app.api.questions import Asked
+from app.index.vectors import Near
 from app.inference import Usage
 from app.ingest.formats import parse
 from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.split import split
-from app.retrieve.fusion import fuse
+from app.retrieve.fusion import Halves, nearness, score
 from app.sentences import content_words, sentences, tokens
 from app.settings import Answering, Inference, Ingest
 from app.store.passages import Passage
@@ -23,7 +24,7 @@ MODELS = Inference(chat_model="chat", embedding_model="embed", embedding_dimensi
 
 
 def passage(text: str, section: str = "") -> Passage:
-    return Passage(uuid4(), 0, "Handbook", section, None, text)
+    return Passage(uuid4(), 0, "Handbook", section, None, text, headings=[section] if section else [])
 
 
 def test_passages_end_at_sentences_and_never_cross_a_section_or_page() -> None:
@@ -94,8 +95,29 @@ def test_sentences_end_where_a_reader_would_end_them(text: str, parts: list[str]
     assert sentences(text) == parts
 
 
-def test_agreement_between_two_rankings_beats_a_first_place_in_one() -> None:
-    assert next(iter(fuse([["a", "b"], ["c", "b"]]))) == "b"
+def test_a_passage_that_both_halves_find_under_a_fitting_heading_comes_before_the_first_of_one_half() -> None:
+    both, near, words, bare = (
+        passage("The default is " + "quite plain and easy to remember, as everybody here says, " * 3, heading)
+        for heading in ("Port", "Address", "Address", "Address")
+    )
+    halves = Halves(
+        nearness([Near(near.id, 0.1), Near(both.id, 0.2), Near(bare.id, 0.5)]), {words.id: 1.0, both.id: 0.6}
+    )
+
+    scores = {one.id: score(one, halves, {"default": 1.0, "port": 3.0}) for one in (both, near, words, bare)}
+
+    assert sorted(scores, key=lambda one: -scores[one]) == [both.id, words.id, near.id, bare.id]
+    assert nearness([Near("a", 0.4)]) == {"a": 1.0}
+
+
+def test_under_the_same_heading_a_passage_that_says_something_comes_first() -> None:
+    said, empty = (
+        passage("The port is the number under which the server listens. " * 3, "Port"),
+        passage("See.", "Port"),
+    )
+    halves = Halves({}, dict.fromkeys((said.id, empty.id), 1.0))
+
+    assert score(said, halves, {"port": 1.0}) > score(empty, halves, {"port": 1.0})
 
 
 def test_the_prompt_stays_within_the_context() -> None:

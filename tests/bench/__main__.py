@@ -9,13 +9,13 @@ from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import SettingsError
 from tasks.cluster import site_of
-from tests.bench import application, failover, pgbench, report, start
+from tests.bench import application, evaluation, failover, pgbench, report, start
 from tests.bench.cluster import Cluster
 from tests.bench.report import Figure
 from tests.lab import fleet
 from tests.lab.host import LabError, RefusalError, require_root_on_linux, require_tools
 
-PARTS = ("failover", "pgbench", "application", "start")
+PARTS = ("failover", "pgbench", "application", "start", "evaluation")
 
 
 def arguments() -> argparse.Namespace:
@@ -50,6 +50,8 @@ def measured(part: str, fault: str, repeats: str) -> list[Figure]:
         return pgbench.run(lab, site, int(repeats or 3))
     if part == "start":
         return start.run(lab, site, int(repeats or 5))
+    if part == "evaluation":
+        return evaluation.run(site)
     if part == "application":
         return application.run(lab, site)
     return failover.run(lab, site, faults, int(repeats or 5))

@@ -48,8 +48,11 @@ CHAPTERS = (
 )
 
 
-def fetch_manual() -> list[Path]:
-    """The manual's pages from Debian's package, through a lab machine: this computer may run an older Debian."""
+def manual() -> list[Path]:
+    """The manual's pages from Debian's package, through a lab machine: this computer may run an older Debian.
+
+    Those that people ask about come first.
+    """
     if not any(MANUAL.glob("*.html")):
         print(f"{PACKAGE}: downloaded on {FROM}, its pages copied from there", flush=True)
         script = (
@@ -70,7 +73,7 @@ def fetch_manual() -> list[Path]:
         subprocess.run(["tar", "-x", "-C", str(draft)], input=pages.stdout, check=True)
         shutil.rmtree(MANUAL, ignore_errors=True)
         draft.rename(MANUAL)
-    return sorted(MANUAL.glob("*.html"), key=lambda page: (not page.name.startswith(CHAPTERS), page.name))[:PAGES]
+    return sorted(MANUAL.glob("*.html"), key=lambda page: (not page.name.startswith(CHAPTERS), page.name))
 
 
 def client(site: Site) -> httpx.Client:
@@ -167,7 +170,7 @@ def main() -> int:
     started = time.monotonic()
     fleet.require_lab()
     site = site_of("lab")
-    pages = fetch_manual()
+    pages = manual()[:PAGES]
     with closing(client(site)) as http:
         print(f"{len(pages)} pages of the PostgreSQL manual go in through https://{site.entry}", flush=True)
         upload(http, pages)
