@@ -95,6 +95,12 @@ OLDEST_JOB_SECONDS = Gauge("rag_job_oldest_seconds", "How long the job that is d
 INDEX_LAG = Gauge("rag_index_lag_changes", "Changes this host's index has still to apply.", registry=INDEX)
 INDEX_APPLIED = Counter("rag_index_applied_total", "Changes applied to this host's index.", registry=INDEX)
 INDEX_REFILLS = Counter("rag_index_refills_total", "Times this host's index was filled from nothing.", registry=INDEX)
+INDEX_ORPHANS = Gauge(
+    "rag_index_orphans_total", "Vectors without a passage that the last comparison removed.", registry=INDEX
+)
+INDEX_MISSING = Gauge(
+    "rag_index_missing_total", "Passages without a vector that the last comparison put back.", registry=INDEX
+)
 INDEX_SEEN = Gauge(
     "rag_index_last_success_timestamp_seconds", "When the index was last in step or moved forward.", registry=INDEX
 )

@@ -148,6 +148,9 @@ class Answering(Table):
 class Index(Table):
     max_lag: int = Field(default=1000, ge=0, description="Changes this host may be behind and still be ready.")
     poll_seconds: Seconds = Field(default=2, description="Longest wait between two looks at the change feed.")
+    reconcile_minutes: float = Field(
+        default=60, ge=0.01, le=10080, description="Between two comparisons of this host's index with PostgreSQL."
+    )
 
 
 class Upload(Table):
@@ -163,6 +166,9 @@ class Ingest(Table):
     retry_seconds: Seconds = Field(default=5, description="Pause before a document is tried again.")
     poll_seconds: Seconds = Field(default=2, description="Longest wait between two looks at the queue.")
     passage_tokens: int = Field(default=200, ge=40, le=2000, description="Longest passage, 1.3 tokens a word.")
+    passage_overlap_tokens: int = Field(
+        default=30, ge=0, le=500, description="How much of a passage, in whole sentences, the next one repeats."
+    )
     embed_batch: int = Field(default=16, ge=1, le=512, description="Passages per embedding call.")
     parse_seconds: int = Field(default=120, ge=1, description="Longest parse of one document.")
     parse_memory_mb: int = Field(default=1024, ge=128, description="Most memory for one parse.")
@@ -171,6 +177,13 @@ class Ingest(Table):
     max_unpacked_mb: int = Field(default=256, ge=1, description="Most XML of one Office file when unpacked.")
     max_sheets: int = Field(default=200, ge=1, description="Most sheets of one workbook.")
     max_rows: int = Field(default=100_000, ge=1, description="Most rows of one table, of all sheets together.")
+
+    @model_validator(mode="after")
+    def passages_move_on(self) -> Self:
+        if self.passage_overlap_tokens > self.passage_tokens // 2:
+            most = self.passage_tokens // 2
+            raise ValueError(f"ingest.passage_overlap_tokens = {self.passage_overlap_tokens}; at most {most}")
+        return self
 
     @property
     def limits(self) -> Limits:

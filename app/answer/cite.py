@@ -151,7 +151,9 @@ def _quotes(passage: Passage) -> list[str]:
 
 def _number(citations: list[Citation], support: _Support) -> int:
     for citation in citations:
-        if citation.passage == support.passage and support.quote in citation.quote:
+        # A passage begins with the end of the one before it: the same words of the same document are one citation.
+        same = citation.passage.document_id == support.passage.document_id
+        if same and support.quote in citation.quote:
             return citation.number
     citations.append(Citation(len(citations) + 1, support.passage, support.quote))
     return len(citations)

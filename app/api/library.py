@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -12,11 +13,15 @@ from sqlalchemy import Connection
 
 from app.answer.ask import described
 from app.api.context import By, Here, Me, NewId, document_of, found_in, readable
+from app.api.document_shapes import DocumentShown, PassageShown, documents_shown
 from app.api.limits import an_upload
+from app.api.paging import After, Limit, Page, page, place_of
 from app.api.problems import Problem, key_of_another_request, not_found
-from app.store import audit, collections, documents, passages
+from app.store import audit, collections, documents, passages, removal
+from app.store.audit import Actor
 from app.store.database import reading
-from app.store.documents import Document, Place, Upload
+from app.store.documents import GIVEN_UP, UNDER_WAY, Document, State, Upload
+from app.store.users import User
 
 router = APIRouter(prefix="/api/v1", tags=["documents"])
 
@@ -24,15 +29,13 @@ BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
 
-MOST_LISTED = 1000
-
 
 @router.post("/collections/{name}/documents", status_code=202, dependencies=[Depends(an_upload)])
-async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: UploadFile) -> dict[str, Any]:
+async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: UploadFile) -> DocumentShown:
     """Store a document; it becomes searchable a little later, as its state tells."""
     most = here.settings.upload.max_bytes
 
-    def work(connection: Connection) -> Document:
+    def work(connection: Connection) -> DocumentShown:
         # Read here, by the few that write at a time: all that wait would fill the memory with their documents.
         file.file.seek(0)
         content = file.file.read(most + 1)
@@ -48,31 +51,72 @@ async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: Upl
             sha256=hashlib.sha256(content).hexdigest(),
             content=content,
         )
+        if not removal.hold(connection, collection.id):
+            raise not_found("collection", name)
         stored = documents.store(connection, wanted)
         if stored is None:
             raise key_of_another_request()
         detail = {"collection": name, "file_name": stored.file_name, "sha256": stored.sha256}
         audit.note(connection, by, "document.upload", f"documents/{stored.id}", detail)
-        return stored
+        return _shown(connection, stored)
 
-    return shown(await here.write(work))
+    return await here.write(work)
 
 
 @router.get("/collections/{name}/documents")
-def list_documents(me: Me, here: Here, name: str, after: str = "", limit: int = MOST_LISTED) -> dict[str, Any]:
-    """The collection's documents by file name; ``next`` is the ``after`` of the next page."""
+def list_documents(
+    me: Me, here: Here, name: str, after: After = "", limit: Limit = 100, state: State | None = None
+) -> Page[DocumentShown]:
+    """The collection's documents by file name, those of one state if it is given."""
     collection = readable(here, me, name, fresh=True)
-    most = min(max(limit, 1), MOST_LISTED)
-    place = _place(after) if after else None
-    found = here.fresh(lambda connection: documents.of_collection(connection, collection.id, most, place))
-    following = f"{found[-1].id}/{found[-1].file_name}" if len(found) == most else None
-    return {"documents": [shown(document) for document in found], "next": following}
+    place = place_of(after, 2)
+
+    def work(connection: Connection) -> list[DocumentShown]:
+        found = documents.of_collection(connection, collection.id, limit + 1, place, state)
+        return documents_shown(connection, found)
+
+    return page(here.fresh(work), limit, lambda row: (row.file_name, str(row.id)), lambda row: row)
 
 
 @router.get("/documents/{document_id}")
-def show_document(me: Me, here: Here, document_id: UUID) -> dict[str, Any]:
-    """The document's state, error and number of passages."""
-    return shown(document_of(here, me, document_id))
+def show_document(me: Me, here: Here, document_id: UUID) -> DocumentShown:
+    """The document's state, progress, error and number of passages, and where it can be found."""
+    found = document_of(here, me, document_id)
+    return reading(here.replica, lambda connection: _shown(connection, found))
+
+
+@router.post("/documents/{document_id}/retry", status_code=202)
+async def retry(me: Me, by: By, here: Here, document_id: UUID) -> DocumentShown:
+    """Give a failed or cancelled document another round; one that is on its way goes on."""
+    queued: list[UUID] = []
+
+    def work(connection: Connection) -> DocumentShown:
+        document = _held(connection, me, document_id)
+        if document.state in GIVEN_UP:
+            queued.append(document.id)
+            documents.queue_again(connection, document)
+            _note(connection, by, "retry", document)
+        elif document.state not in UNDER_WAY and not queued:
+            raise Problem(409, f"state = {document.state}; failed or cancelled", "upload a new version instead")
+        return _shown(connection, documents.find(connection, document_id) or document)
+
+    return await here.write(work)
+
+
+@router.post("/documents/{document_id}/cancel", status_code=202)
+async def cancel(me: Me, by: By, here: Here, document_id: UUID) -> DocumentShown:
+    """End the way of a document that is not indexed yet; what it had done so far is forgotten."""
+
+    def work(connection: Connection) -> DocumentShown:
+        document = _held(connection, me, document_id)
+        if document.state in UNDER_WAY:
+            documents.cancel(connection, document)
+            _note(connection, by, "cancel", document)
+        elif document.state != "cancelled":
+            raise Problem(409, f"state = {document.state}; queued, parsing or embedding", "DELETE removes it")
+        return _shown(connection, documents.find(connection, document_id) or document)
+
+    return await here.write(work)
 
 
 @router.get("/documents/{document_id}/source", response_class=Response, responses=BYTES)
@@ -85,13 +129,13 @@ def source(me: Me, here: Here, document_id: UUID) -> Response:
 
 
 @router.get("/documents/{document_id}/passages/{ordinal}")
-def passage(me: Me, here: Here, document_id: UUID, ordinal: int) -> dict[str, Any]:
+def passage(me: Me, here: Here, document_id: UUID, ordinal: int) -> PassageShown:
     """One passage, as cited."""
     document_of(here, me, document_id)
     found = reading(here.replica, lambda connection: passages.one(connection, document_id, ordinal))
     if found is None:
         raise not_found("passage", f"{document_id}/{ordinal}")
-    return {**described(found), "text": found.text}
+    return PassageShown(**described(found), text=found.text)
 
 
 @router.delete("/documents/{document_id}", status_code=204)
@@ -100,46 +144,38 @@ async def delete(me: Me, by: By, here: Here, document_id: UUID) -> None:
     found: list[UUID] = []
 
     def work(connection: Connection) -> None:
-        document = documents.locked(connection, document_id)
-        collection = collections.holding(connection, me, document.collection_id) if document else None
-        if document is None or collection is None:
+        try:
+            document = _held(connection, me, document_id)
+        except Problem as problem:
             # Gone when it was there before: an earlier try was committed, or somebody else was faster.
-            if found:
+            if found and problem.status == HTTPStatus.NOT_FOUND:
                 return
-            raise not_found("document", document_id)
-        if not collection.may("write"):
-            raise Problem(403, f"collection = {collection.name}; write permission", "ask who manages it for a grant")
+            raise
         found.append(document.id)
         documents.delete(connection, document)
-        detail = {"collection": collection.name, "file_name": document.file_name}
-        audit.note(connection, by, "document.delete", f"documents/{document_id}", detail)
+        _note(connection, by, "delete", document)
 
     await here.write(work)
 
 
-def shown(document: Document) -> dict[str, Any]:
-    """The document for a person."""
-    return {
-        "id": str(document.id),
-        "title": document.title,
-        "file_name": document.file_name,
-        "media_type": document.media_type,
-        "sha256": document.sha256,
-        "size": document.size,
-        "state": document.state,
-        "error": document.error,
-        "passages": document.passages,
-        "created_at": document.created_at.isoformat(),
-        "changed_at": document.changed_at.isoformat(),
-    }
+def _shown(connection: Connection, document: Document) -> DocumentShown:
+    return documents_shown(connection, [document])[0]
 
 
-def _place(after: str) -> Place:
-    identifier, _, file_name = after.partition("/")
-    try:
-        return Place(file_name, UUID(identifier))
-    except ValueError:
-        raise Problem(422, f"after = {after}; the next of an earlier answer", "begin without after") from None
+def _held(connection: Connection, me: User, document_id: UUID) -> Document:
+    """The document, held until the transaction ends, if the user may change it."""
+    document = documents.locked(connection, document_id)
+    collection = collections.holding(connection, me, document.collection_id) if document else None
+    if document is None or collection is None:
+        raise not_found("document", document_id)
+    if not collection.may("write"):
+        raise Problem(403, f"collection = {collection.name}; write permission", "ask who manages it for a grant")
+    return document
+
+
+def _note(connection: Connection, by: Actor, action: str, document: Document) -> None:
+    detail = {"collection": document.collection, "file_name": document.file_name}
+    audit.note(connection, by, f"document.{action}", f"documents/{document.id}", detail)
 
 
 def _file_name(given: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import socket
 import sys
 import threading
 
@@ -11,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import log, metrics
 from app.index.follower import Follower, follow
+from app.index.reconcile import reconcile
+from app.index.report import Reporter
 from app.index.vectors import IndexUnavailableError, Vectors
 from app.settings import ConfigurationError, Settings, load_or_refuse, refuse
 from app.store import changes
@@ -24,8 +27,8 @@ def main() -> int:
     settings = load_or_refuse()
     try:
         # A replica sends no notifications; without a primary the poll alone moves the index.
-        # The listener keeps one of its connections.
-        primary = engine(settings.database, "read-write", role="reader", at_least=2)
+        # The listener keeps one of its connections, and the reporter has one now and then.
+        primary = engine(settings.database, "read-write", role="reader", at_least=3)
         replica = engine(settings.database, "prefer-standby", role="reader")
         follower = Follower(settings, replica, primary, Vectors(settings.chroma))
     except ConfigurationError as error:
@@ -35,14 +38,22 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     start_http_server(settings.listen.index_metrics, settings.listen.address, metrics.INDEX)
     listener = Listener(primary, changes.CHANNEL, stopping)
-    asyncio.run(_follow(follower, listener, stopping, settings))
+    reporter = Reporter(primary, follower.vectors, socket.gethostname())
+    asyncio.run(_follow(follower, reporter, listener, stopping, settings))
     return 0
 
 
-async def _follow(follower: Follower, listener: Listener, stopping: threading.Event, settings: Settings) -> None:
+async def _follow(
+    follower: Follower, reporter: Reporter, listener: Listener, stopping: threading.Event, settings: Settings
+) -> None:
+    turn = asyncio.Lock()
+    comparing = asyncio.create_task(_compare(follower, turn, settings.index.reconcile_minutes * 60))
     while not stopping.is_set():
         try:
-            if await follow(follower):
+            async with turn:
+                applied = await follow(follower)
+            await reporter.tell()
+            if applied:
                 continue
         except IndexUnavailableError as error:
             logging.getLogger("app.index").warning("%s", error)
@@ -50,7 +61,18 @@ async def _follow(follower: Follower, listener: Listener, stopping: threading.Ev
             reason = str(error).splitlines()[0]
             logging.getLogger("app.index").warning("database = %s; a server that accepts us", reason)
         await asyncio.to_thread(listener.wait, settings.index.poll_seconds)
+    comparing.cancel()
+    await asyncio.gather(comparing, return_exceptions=True)
     listener.close()
+
+
+async def _compare(follower: Follower, turn: asyncio.Lock, seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await reconcile(follower, turn)
+        except (IndexUnavailableError, SQLAlchemyError) as error:
+            logging.getLogger("app.index").warning("comparison = ended early; %s", str(error).splitlines()[0])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ CHANGES_AT_ONCE = 200
 VECTORS_AT_ONCE = 300
 
 
-class _LateReplicaError(Exception):
+class LateReplicaError(Exception):
     """This replica has not replayed a change that another one told us of."""
 
 
@@ -58,7 +58,7 @@ async def follow(follower: Follower) -> int:
             batch, lambda change: (change.collection_id, change.kind)
         ):
             await _apply(follower, collection_id, kind, list(group))
-    except _LateReplicaError:
+    except LateReplicaError:
         return 0
     await _remember(follower, progress, batch)
     return len(batch)
@@ -69,6 +69,23 @@ async def lag(replica: Engine, progress: Progress, at_most: int) -> int:
     return await asyncio.to_thread(
         reading, replica, lambda connection: changes.count_after(connection, progress.position, at_most + 1)
     )
+
+
+async def as_of(follower: Follower, change: Position, work: Callable[[Connection], Result]) -> Result:
+    """Read from a replica that has this change; raise LateReplicaError when the one asked does not."""
+
+    def checked(connection: Connection) -> Result:
+        # Each connection may end at another replica.
+        if not changes.knows(connection, change):
+            raise LateReplicaError
+        return work(connection)
+
+    return await _in_thread(follower.replica, checked)
+
+
+async def embeddings(follower: Follower, ids: list[str], change: Position) -> list[tuple[str, Vector]]:
+    """The vectors as of this change or later; what a later change took away is not among them."""
+    return await as_of(follower, change, lambda connection: passages.embeddings(connection, ids))
 
 
 async def _in_thread(pool: Engine, work: Callable[[Connection], Result]) -> Result:
@@ -86,20 +103,8 @@ async def _apply(follower: Follower, collection_id: UUID, kind: changes.Kind, gr
     while some := list(itertools.islice(ids, VECTORS_AT_ONCE)):
         if kind == "deleted":
             await follower.vectors.remove(collection_id, some)
-        elif rows := await _embeddings(follower, some, group[-1].position):
+        elif rows := await embeddings(follower, some, group[-1].position):
             await follower.vectors.upsert(collection_id, rows)
-
-
-async def _embeddings(follower: Follower, ids: list[str], change: Position) -> list[tuple[str, Vector]]:
-    """The vectors as of this change or later; what a later change took away is not among them."""
-
-    def vectors(connection: Connection) -> list[tuple[str, Vector]]:
-        # Each connection may end at another replica. One that has the change has its passages too.
-        if not changes.knows(connection, change):
-            raise _LateReplicaError
-        return passages.embeddings(connection, ids)
-
-    return await _in_thread(follower.replica, vectors)
 
 
 async def _remember(follower: Follower, before: Progress, batch: list[Change]) -> None:

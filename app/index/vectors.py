@@ -5,6 +5,7 @@ Chroma's own client waits without end, so every call here stands under a deadlin
 
 import asyncio
 import importlib
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 POSITION = "rag-position"
 START = Position()
+_PREFIX = "c-"
+_OURS = re.compile(r"c-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
 class IndexUnavailableError(Exception):
@@ -81,6 +84,34 @@ class Vectors:
             )
             await collection.delete(ids=list(ids))
 
+    async def collections(self) -> set[UUID]:
+        """Ids of the collections that there are here."""
+        async with self._call() as client:
+            names = [collection.name for collection in await client.list_collections()]
+        return {UUID(found.group(1)) for found in map(_OURS.fullmatch, names) if found}
+
+    async def ids(self, collection_id: UUID, limit: int, offset: int) -> list[str]:
+        """Some ids of the collection's passages, in an order that stays while nothing is written."""
+        async with self._call() as client:
+            collection = await _found(client, collection_id)
+            return list((await collection.get(limit=limit, offset=offset, include=[]))["ids"]) if collection else []
+
+    async def present(self, collection_id: UUID, ids: Sequence[str]) -> set[str]:
+        """Those of the passages that are in."""
+        async with self._call() as client:
+            collection = await _found(client, collection_id) if ids else None
+            return set((await collection.get(ids=list(ids), include=[]))["ids"]) if collection else set()
+
+    async def drop(self, collection_id: UUID) -> int:
+        """Delete the collection; how many passages it held."""
+        async with self._call() as client:
+            collection = await _found(client, collection_id)
+            held = await collection.count() if collection else 0
+            if collection:
+                await client.delete_collection(collection.name)
+        self._collections.pop(collection_id, None)
+        return held
+
     async def progress(self) -> Progress | None:
         """How far the index has come; None when it is empty."""
         async with self._call() as client:
@@ -117,10 +148,9 @@ class Vectors:
         async with self._call() as client:
             collection = self._collections.get(collection_id)
             if collection is None:
-                names = [known.name for known in await client.list_collections()]
-                if _name(collection_id) not in names:
+                collection = await _found(client, collection_id)
+                if collection is None:
                     return []
-                collection = await client.get_collection(_name(collection_id), embedding_function=None)
                 self._collections[collection_id] = collection
             found = await collection.query(
                 query_embeddings=_as_chroma([vector]), n_results=limit, include=["distances"]
@@ -161,5 +191,11 @@ def _as_chroma(vectors: list[Vector]) -> Any:
     return vectors
 
 
+async def _found(client: "AsyncClientAPI", collection_id: UUID) -> "AsyncCollection | None":
+    if _name(collection_id) not in [known.name for known in await client.list_collections()]:
+        return None
+    return await client.get_collection(_name(collection_id), embedding_function=None)
+
+
 def _name(collection_id: UUID) -> str:
-    return f"c-{collection_id}"
+    return f"{_PREFIX}{collection_id}"

@@ -26,26 +26,43 @@ class _Sentence:
     paragraph: int
 
 
-def split(parsed: Parsed, most_tokens: int) -> list[Piece]:
-    """Passages of at most ``most_tokens``, ending where sentences end, never across a section, page or slide."""
+def split(parsed: Parsed, most_tokens: int, overlap_tokens: int = 0) -> list[Piece]:
+    """Passages of at most ``most_tokens``, ending where sentences end, never across a section, page or slide.
+
+    Each begins with the last sentences of the one before it, as far as they fit into ``overlap_tokens``.
+    """
     return [
         Piece(_joined(passage), section.headings, _place(section, passage))
         for section in parsed.sections
-        for passage in _passages(section, most_tokens)
+        for passage in _passages(section, most_tokens, overlap_tokens)
     ]
 
 
-def _passages(section: Section, most_tokens: int) -> Iterator[list[_Sentence]]:
+def _passages(section: Section, most_tokens: int, overlap_tokens: int) -> Iterator[list[_Sentence]]:
     passage: list[_Sentence] = []
     for sentence in _sentences(section, most_tokens):
         longer = [*passage, sentence]
         if passage and tokens(_joined(longer)) > most_tokens:
             yield passage
-            passage = [sentence]
+            # A table's rows are whole in themselves.
+            repeated = [] if section.rows else _repeated(passage, overlap_tokens)
+            while repeated and tokens(_joined([*repeated, sentence])) > most_tokens:
+                repeated = repeated[1:]
+            passage = [*repeated, sentence]
         else:
             passage = longer
     if passage:
         yield passage
+
+
+def _repeated(passage: list[_Sentence], overlap_tokens: int) -> list[_Sentence]:
+    """The passage's last sentences that fit, without its first: what is repeated whole would be there twice."""
+    repeated: list[_Sentence] = []
+    for sentence in reversed(passage[1:]):
+        if tokens(_joined([sentence, *repeated])) > overlap_tokens:
+            break
+        repeated.insert(0, sentence)
+    return repeated
 
 
 def _joined(passage: list[_Sentence]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from app.store.listen import Listener
 log = logging.getLogger(__name__)
 
 BATCH_TRIES = 4
+PROGRESS_SECONDS = 1.0
 # One to work with, one that keeps the lease meanwhile, and the listener's.
 CONNECTIONS_PER_THREAD = 3
 
@@ -87,8 +89,10 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
         lease = worker.settings.ingest.lease_seconds
         document, content = writing(worker.primary, lambda connection: _begin(connection, job, lease))
         parsed = parse(content, document.file_name, worker.settings.ingest.limits)
-        pieces = split(parsed, worker.settings.ingest.passage_tokens)
-        new = list(_embedded(worker, parsed.title, pieces, lost))
+        ingest = worker.settings.ingest
+        pieces = split(parsed, ingest.passage_tokens, ingest.passage_overlap_tokens)
+        writing(worker.primary, lambda connection: _go_on(connection, job, lease, len(pieces)))
+        new = list(_embedded(worker, job, parsed.title, pieces, lost))
         _publish(worker, job, document, parsed.title, new)
         metrics.DOCUMENTS.labels("indexed").inc()
         log.info("indexed document=%s passages=%d", job.document_id, len(new))
@@ -126,17 +130,29 @@ def _begin(connection: Connection, job: Job, lease_seconds: float) -> tuple[Docu
     document = documents.locked(connection, job.document_id)
     if document is None or not jobs.extend(connection, job, lease_seconds):
         raise InterruptedWorkError
-    documents.mark(connection, job.document_id, "working")
+    documents.mark(connection, job.document_id, "parsing")
     return document, documents.source(connection, job.document_id)
 
 
-def _embedded(worker: Worker, title: str, pieces: list[Piece], lost: threading.Event) -> Iterator[passages.NewPassage]:
+def _go_on(connection: Connection, job: Job, lease_seconds: float, total: int) -> None:
+    if documents.locked(connection, job.document_id) is None or not jobs.extend(connection, job, lease_seconds):
+        raise InterruptedWorkError
+    documents.mark(connection, job.document_id, "embedding", total=total)
+
+
+def _embedded(
+    worker: Worker, job: Job, title: str, pieces: list[Piece], lost: threading.Event
+) -> Iterator[passages.NewPassage]:
     size = worker.settings.ingest.embed_batch
+    told = time.monotonic()
     for start in range(0, len(pieces), size):
         batch = pieces[start : start + size]
         # A passage seldom says what it is about; its document's title and its headings do.
         vectors = _vectors(worker, [embedded_text(title, piece.headings, piece.text) for piece in batch], lost)
         metrics.PASSAGES.inc(len(batch))
+        if time.monotonic() - told >= PROGRESS_SECONDS:
+            _tell(worker, job, start + len(batch))
+            told = time.monotonic()
         for ordinal, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start=start):
             yield passages.NewPassage(ordinal, piece.text, piece.headings, piece.place, vector)
 
@@ -144,6 +160,15 @@ def _embedded(worker: Worker, title: str, pieces: list[Piece], lost: threading.E
 def embedded_text(title: str, headings: Sequence[str], text: str) -> str:
     """What of a passage the model embeds."""
     return f"{' > '.join((title, *headings))}\n{text}"
+
+
+def _tell(worker: Worker, job: Job, done: int) -> None:
+    """Show how far the document is, and end the work here when it was cancelled."""
+    try:
+        if not writing(worker.primary, lambda connection: documents.count_done(connection, job, done), 0):
+            raise InterruptedWorkError
+    except SQLAlchemyError as error:
+        log.warning("progress of document=%s not told: %s", job.document_id, str(error).splitlines()[0])
 
 
 def _vectors(worker: Worker, texts: list[str], lost: threading.Event) -> list[passages.Vector]:

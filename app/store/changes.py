@@ -1,5 +1,6 @@
 """The change feed: what each host's index must still apply, in an order that late commits cannot break."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID, uuid4
@@ -50,6 +51,23 @@ def append(
             "passages": passages,
             "token": token or uuid4(),
         },
+    )
+    connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
+
+
+def append_deletions(connection: Connection, collection_id: UUID, passages: Mapping[UUID, int]) -> None:
+    """Tell every index of all these documents that went, each with the number of its passages.
+
+    Followers of every release know this kind of change; one for the whole collection would leave the vectors with those
+    that do not know it, as during a deploy.
+    """
+    connection.execute(
+        text(
+            "insert into changes (collection_id, document_id, kind, passages)"
+            " select :collection, document_id, 'deleted', passages"
+            " from unnest(cast(:documents as uuid[]), cast(:passages as int[])) as gone (document_id, passages)"
+        ),
+        {"collection": collection_id, "documents": list(passages), "passages": list(passages.values())},
     )
     connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
 

@@ -1,5 +1,6 @@
 """Documents from upload to deletion: their bytes, their state, and what a person is told about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -8,13 +9,23 @@ from uuid import UUID
 from sqlalchemy import Connection, Row, text
 
 from app.store import changes, jobs
+from app.store.jobs import Job
 
-State = Literal["queued", "working", "indexed", "failed"]
+State = Literal["queued", "parsing", "embedding", "indexed", "failed", "cancelled"]
+
+# On its way to a state in which it stays.
+UNDER_WAY: frozenset[State] = frozenset({"queued", "parsing", "embedding"})
+# Given up, until somebody asks for another try.
+GIVEN_UP: frozenset[State] = frozenset({"failed", "cancelled"})
+
+# A worker of before this release, at work during a deploy, calls both of its steps by one name.
+_OLD_NAMES: dict[str, State] = {"working": "parsing"}
 
 _SELECT = """
-select d.id, d.collection_id, d.title, d.file_name, d.media_type, d.sha256, d.size, d.state, d.error, d.created_at,
-d.changed_at, (select count(*) from passages p where p.document_id = d.id) as passages
-from documents d
+select d.id, d.collection_id, c.name as collection, d.title, d.file_name, d.media_type, d.sha256, d.size, d.state,
+d.done, d.total, d.error, d.created_at, d.changed_at,
+(select count(*) from passages p where p.document_id = d.id) as passages
+from documents d join collections c on c.id = d.collection_id
 """
 
 
@@ -22,24 +33,19 @@ from documents d
 class Document:
     id: UUID
     collection_id: UUID
+    collection: str
     title: str
     file_name: str
     media_type: str
     sha256: str
     size: int
     state: State
+    done: int | None
+    total: int | None
     error: str | None
     created_at: datetime
     changed_at: datetime
     passages: int
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in a collection's list a document stands, whether it is still there or not."""
-
-    file_name: str
-    id: UUID
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Upload:
 
 
 def store(connection: Connection, upload: Upload) -> Document | None:
-    """Keep the bytes with a job to index them; the same bytes again are the same document, a failed one is retried.
+    """Keep the bytes with a job to index them; the same bytes again are the same document, one given up is retried.
 
     None: the id is another document's.
     """
@@ -81,10 +87,15 @@ def store(connection: Connection, upload: Upload) -> Document | None:
         document_id = connection.execute(
             text(
                 # Under our own id an earlier try of this upload stored it, and nobody asked for another round since.
-                "update documents set state = case when state = 'failed' and id <> :id then 'queued' else state end"
-                " where collection_id = :collection and sha256 = :sha256 returning id"
+                "update documents set state = case when id <> :id and state = any(:given_up) then 'queued'"
+                " else state end where collection_id = :collection and sha256 = :sha256 returning id"
             ),
-            {"id": upload.id, "collection": upload.collection_id, "sha256": upload.sha256},
+            {
+                "id": upload.id,
+                "collection": upload.collection_id,
+                "sha256": upload.sha256,
+                "given_up": list(GIVEN_UP),
+            },
         ).scalar_one_or_none()
     document = find(connection, document_id) if document_id else None
     if document and document.state == "queued":
@@ -106,21 +117,37 @@ def locked(connection: Connection, document_id: UUID) -> Document | None:
 
 
 def of_collection(
-    connection: Connection, collection_id: UUID, limit: int, after: Place | None = None
+    connection: Connection,
+    collection_id: UUID,
+    limit: int,
+    after: tuple[str, ...] | None = None,
+    state: State | None = None,
 ) -> list[Document]:
-    """The collection's documents by file name, those behind ``after``; equal names have an order too."""
-    behind = "and (d.file_name, d.id) > (:name, :id) " if after else ""
-    statement = text(_SELECT + f"where d.collection_id = :collection {behind}order by d.file_name, d.id limit :limit")
-    parameters = {"collection": collection_id, "limit": limit}
+    """The collection's documents by file name, those behind ``after``, a name and an id; equal names have an order."""
+    behind = "and (d.file_name, d.id) > (:name, cast(:id as uuid)) " if after else ""
+    fitting = "and d.state = any(:states) " if state else ""
+    statement = text(
+        _SELECT + f"where d.collection_id = :collection {behind}{fitting}order by d.file_name, d.id limit :limit"
+    )
+    parameters: dict[str, Any] = {"collection": collection_id, "limit": limit}
     if after:
-        parameters |= {"name": after.file_name, "id": after.id}
+        parameters |= {"name": after[0], "id": after[1]}
+    if state:
+        parameters |= {"states": [state, *(old for old, new in _OLD_NAMES.items() if new == state)]}
     return [_document(row) for row in connection.execute(statement, parameters)]
 
 
-def states(connection: Connection, collection_id: UUID) -> dict[str, int]:
-    """How many documents of the collection are in each state."""
-    statement = text("select state, count(*) as documents from documents where collection_id = :id group by state")
-    return {row.state: row.documents for row in connection.execute(statement, {"id": collection_id})}
+def states(connection: Connection, collection_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """How many documents of each collection are in each state."""
+    statement = text(
+        "select collection_id, state, count(*) as documents from documents where collection_id = any(:ids)"
+        " group by collection_id, state"
+    )
+    counted: dict[UUID, dict[str, int]] = {collection_id: {} for collection_id in collection_ids}
+    for row in connection.execute(statement, {"ids": list(collection_ids)}):
+        state = _OLD_NAMES.get(row.state, row.state)
+        counted[row.collection_id][state] = counted[row.collection_id].get(state, 0) + row.documents
+    return counted
 
 
 def source(connection: Connection, document_id: UUID) -> bytes:
@@ -129,16 +156,44 @@ def source(connection: Connection, document_id: UUID) -> bytes:
     return bytes(connection.execute(statement, {"id": document_id}).scalar_one())
 
 
-def mark(connection: Connection, document_id: UUID, state: State, error: str | None = None) -> None:
-    """Say where the document is on its way, and what stands in it."""
-    statement = text("update documents set state = :state, error = :error, changed_at = now() where id = :id")
-    connection.execute(statement, {"id": document_id, "state": state, "error": error})
+def mark(
+    connection: Connection, document_id: UUID, state: State, error: str | None = None, total: int | None = None
+) -> None:
+    """Say where the document is on its way, what stands in it, and how many passages are to be embedded."""
+    statement = text(
+        "update documents set state = :state, error = :error, done = case when :total >= 0 then 0 end, total = :total,"
+        " changed_at = now() where id = :id"
+    )
+    connection.execute(statement, {"id": document_id, "state": state, "error": error, "total": total})
+
+
+def count_done(connection: Connection, job: Job, done: int) -> bool:
+    """Say how many passages are embedded; False when the document is no longer the job's."""
+    statement = text(
+        "update documents set done = :done where id = :id and state = 'embedding'"
+        " and exists (select from jobs j where j.id = :job and j.owner = :owner)"
+    )
+    parameters = {"id": job.document_id, "done": done, "job": job.id, "owner": job.owner}
+    return connection.execute(statement, parameters).rowcount == 1
+
+
+def queue_again(connection: Connection, document: Document) -> None:
+    """Give the document another round."""
+    mark(connection, document.id, "queued")
+    jobs.add(connection, document.id)
+
+
+def cancel(connection: Connection, document: Document) -> None:
+    """End the document's way: its job is gone, and whoever works on it finds that out and writes nothing."""
+    jobs.drop(connection, document.id)
+    mark(connection, document.id, "cancelled")
 
 
 def publish(connection: Connection, document_id: UUID, title: str) -> None:
     """Make the document's passages visible under its title."""
     statement = text(
-        "update documents set state = 'indexed', error = null, title = :title, changed_at = now() where id = :id"
+        "update documents set state = 'indexed', error = null, done = null, total = null, title = :title,"
+        " changed_at = now() where id = :id"
     )
     connection.execute(statement, {"id": document_id, "title": title[:500]})
 
@@ -167,4 +222,5 @@ def earlier_versions(connection: Connection, document: Document) -> list[Documen
 
 
 def _document(row: Row[Any]) -> Document:
-    return Document(**row._mapping)
+    state = _OLD_NAMES.get(row.state, row.state)
+    return Document(**{**row._mapping, "state": state})

@@ -104,3 +104,8 @@ def queue(connection: Connection) -> Queue:
     )
     row = connection.execute(statement).one()
     return Queue(row.due, row.paused, row.held, row.lapsed, float(row.oldest_seconds))
+
+
+def drop(connection: Connection, document_id: UUID) -> None:
+    """Take the document's job off the queue, whoever holds it."""
+    connection.execute(text("delete from jobs where document_id = :id"), {"id": document_id})

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import ConfigurationError, Database, Settings, credential, load_or_refuse, refuse
-from app.store import fulltext, users
+from app.store import fulltext, positions, users
 from app.store.database import engine, reading, writing
 
 # Any constant will do, as long as every release uses the same one.
@@ -41,6 +41,7 @@ select not has_database_privilege(:user, current_database(), 'connect')
                 or has_table_privilege(:user, oid, 'update') and has_table_privilege(:user, oid, 'delete'))
         )
     )
+    or not has_function_privilege(:reader, :tell, 'execute')
     or exists (
         select from ours where relname = 'audit' and not pg_has_role(:user, relowner, 'member')
         and has_table_privilege(:user, oid, 'update, delete, truncate')
@@ -112,12 +113,16 @@ def check_only(settings: Settings) -> bool:
 
 def _lacks_privileges(connection: Connection, database: Database) -> bool:
     """True when the application or its reader lacks a privilege, as after a new table or on an older site."""
-    parameters = {"user": database.login("user")[0], "reader": database.login("reader")[0]}
+    parameters = {
+        "user": database.login("user")[0],
+        "reader": database.login("reader")[0],
+        "tell": positions.TELL,
+    }
     return bool(connection.execute(text(LACKING), parameters).scalar_one())
 
 
 def _give_privileges(connection: Connection, database: Database) -> None:
-    """Let the application change rows and its reader see them; tables themselves are the owner's alone."""
+    """Let the application change rows and its reader see them and tell a position; tables are the owner's alone."""
     quote = connection.dialect.identifier_preparer.quote_identifier
     name, (user, _), (reader, _) = quote(database.name), database.login("user"), database.login("reader")
     user, reader = quote(user), quote(reader)
@@ -128,6 +133,7 @@ def _give_privileges(connection: Connection, database: Database) -> None:
         f"grant select on {tables} to {user}, {reader}",
         f"grant insert, update, delete on {tables} to {user}",
         f"grant usage on sequence {sequences} to {user}",
+        f"grant execute on function {positions.TELL} to {reader}",
     ):
         connection.execute(text(statement))
     connection.execute(text(f"grant execute on function purge_audit(interval) to {user}"))

@@ -19,6 +19,7 @@ from tests.app.servers import ROOT, PostgreSQL, Process, wait_for
 
 # What every error's body holds.
 PROBLEM = {"type", "title", "status", "detail", "help", "request_id"}
+SETTLED = {"indexed", "failed", "cancelled"}
 PASSWORD = "correct horse battery staple"
 # For a part that a test runs by itself, given its connections.
 SETTINGS = Settings(
@@ -56,9 +57,9 @@ class Person:
         return document
 
     def settled(self, document: dict[str, Any]) -> dict[str, Any]:
-        """The document once it is indexed or failed."""
+        """The document once it is indexed, failed or cancelled."""
         path = f"/api/v1/documents/{document['id']}"
-        wait_for(f"{document['file_name']} is settled", lambda: self.get(path)["state"] in {"indexed", "failed"})
+        wait_for(f"{document['file_name']} is settled", lambda: self.get(path)["state"] in SETTLED)
         settled: dict[str, Any] = self.get(path)
         return settled
 

@@ -64,7 +64,7 @@ def test_another_persons_collection_does_not_exist_for_me(site: Site, admin: Per
     ]
 
     assert [answer.status_code for answer in refused] == [404] * len(refused)
-    assert stranger.get("/api/v1/collections") == []
+    assert stranger.get("/api/v1/collections")["items"] == []
 
 
 def test_a_grant_to_read_lets_read_and_no_more(site: Site, admin: Person, collection: str) -> None:

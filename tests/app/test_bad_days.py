@@ -17,7 +17,7 @@ def test_a_worker_killed_in_the_middle_costs_a_lease_and_no_document(
     site.ollama.embed_seconds = 30
     document = admin.upload(collection, "contract.txt", formats.contract("contract.txt"))
     path = f"/api/v1/documents/{document['id']}"
-    wait_for("the document is worked on", lambda: admin.get(path)["state"] == "working")
+    wait_for("the document is worked on", lambda: admin.get(path)["state"] == "embedding")
 
     site.worker.stop(signal.SIGKILL)
     site.ollama.embed_seconds = 0
@@ -32,7 +32,7 @@ def test_a_stopped_worker_gives_its_document_back_at_once(site: Site, admin: Per
     words = " ".join(f"Sentence {number} is about nothing in particular at all." for number in range(1000))
     document = admin.upload(collection, "long.txt", words.encode())
     path = f"/api/v1/documents/{document['id']}"
-    wait_for("the document is worked on", lambda: admin.get(path)["state"] == "working")
+    wait_for("the document is worked on", lambda: admin.get(path)["state"] == "embedding")
 
     assert site.worker.stop() == 0
 

@@ -58,7 +58,7 @@ def test_a_file_over_the_limit_is_turned_away_at_the_door(admin: Person, collect
         answer = admin.call("POST", path, files={"file": ("large.txt", b"x" * size)})
         assert answer.status_code == 413
         assert set(answer.json()) == PROBLEM
-    assert admin.get(path)["documents"] == []
+    assert admin.get(path)["items"] == []
 
 
 def test_a_failed_file_may_be_tried_again(admin: Person, collection: str) -> None:

@@ -110,7 +110,7 @@ def test_the_same_bytes_twice_are_one_document(admin: Person, collection: str) -
     second = admin.upload(collection, "b.txt", b"The same bytes.")
 
     assert first["id"] == second["id"]
-    assert len(admin.get(f"/api/v1/collections/{collection}/documents")["documents"]) == 1
+    assert len(admin.get(f"/api/v1/collections/{collection}/documents")["items"]) == 1
 
 
 def test_a_new_version_replaces_the_old_one(site: Site, admin: Person, collection: str) -> None:
@@ -121,9 +121,7 @@ def test_a_new_version_replaces_the_old_one(site: Site, admin: Person, collectio
     answer = admin.ask(collection, "Who is the cook on Friday?")
 
     assert admin.call("GET", f"/api/v1/documents/{old['id']}").status_code == 404
-    assert [found["id"] for found in admin.get(f"/api/v1/collections/{collection}/documents")["documents"]] == [
-        new["id"]
-    ]
+    assert [found["id"] for found in admin.get(f"/api/v1/collections/{collection}/documents")["items"]] == [new["id"]]
     assert "Grace" in answer["answer"]
 
 
@@ -151,7 +149,7 @@ def test_a_list_in_pages_leaves_out_no_document_of_a_name_that_others_have_too(
     while after is not None:
         path = f"/api/v1/collections/{collection}/documents"
         page = admin.get(path, params={"after": after, "limit": 2})
-        listed, after = [*listed, *page["documents"]], page["next"]
+        listed, after = [*listed, *page["items"]], page["next"]
 
     assert [document["file_name"] for document in listed] == names
     assert {document["id"] for document in listed} == {document["id"] for document in uploaded}

@@ -291,8 +291,8 @@ def test_a_job_is_taken_begun_and_published_once(
     assert work_once(worker)
 
     wire.losing = False
-    # Three transactions: take, begin, publish.
-    assert wire.lost == 3
+    # Four transactions: take, begin, go on to embedding, publish.
+    assert wire.lost == 4
     after = metrics.DOCUMENTS.labels("indexed")._value.get(), metrics.DOCUMENTS.labels("retried")._value.get()
     assert after == (before[0] + 1, before[1])
     assert admin.get(f"/api/v1/documents/{new['id']}")["state"] == "indexed"
@@ -344,7 +344,7 @@ def test_a_job_given_back_stays_untried_and_free(
     assert work_once(worker)
 
     wire.losing = False
-    assert wire.lost == 3
+    assert wire.lost == 4
     assert "waiting: inference" in admin.get(f"/api/v1/documents/{document['id']}")["error"]
     assert rows(site, "select attempts, owner from jobs") == [(0, None)]
 

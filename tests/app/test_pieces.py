@@ -1,5 +1,6 @@
 """The rules that need no server: splitting, ranking, the prompt's budget and the check of citations."""
 
+import itertools
 from uuid import uuid4
 
 import pytest
@@ -23,6 +24,10 @@ LIMITS = Ingest().limits
 MODELS = Inference(chat_model="chat", embedding_model="embed", embedding_dimension=8, num_ctx=1024, num_predict=128)
 
 
+def pairs(items: list[list[str]]) -> list[tuple[list[str], list[str]]]:
+    return list(itertools.pairwise(items))
+
+
 def passage(text: str, section: str = "") -> Passage:
     return Passage(uuid4(), 0, "Handbook", section, None, text, headings=[section] if section else [])
 
@@ -43,6 +48,44 @@ def test_passages_end_at_sentences_and_never_cross_a_section_or_page() -> None:
     ]
     assert all(tokens(piece.text) <= 200 and piece.text.endswith(".") for piece in pieces)
     assert all(line in "\n".join(paragraphs) for piece in pieces[:-2] for line in piece.text.split("\n"))
+
+
+def test_neighbouring_passages_of_a_section_share_about_a_sentence() -> None:
+    paragraphs = tuple(" ".join(f"Sentence {n} of paragraph {p} says a little." for n in range(20)) for p in range(5))
+    sections = (Section(("A",), {}, paragraphs), Section(("B",), {}, ("Other.",)))
+
+    pieces = split(Parsed("t", sections), 200, 30)
+
+    assert all(tokens(piece.text) <= 200 for piece in pieces)
+    *of_a, last = [sentences(piece.text) for piece in pieces]
+    assert last == ["Other."]
+    shared = [len(set(before) & set(after)) for before, after in pairs(of_a)]
+    assert set(shared) <= {1, 2, 3}
+    assert all(before[-number:] == after[:number] for number, (before, after) in zip(shared, pairs(of_a), strict=True))
+    once = [sentence for number, piece in zip([0, *shared], of_a, strict=True) for sentence in piece[number:]]
+    assert once == [sentence for paragraph in paragraphs for sentence in sentences(paragraph)]
+
+
+def test_a_long_sentence_is_not_repeated_and_a_table_has_no_row_twice() -> None:
+    long = " ".join(f"word{n}" for n in range(60)) + "."
+    prose = split(Parsed("t", (Section((), {}, (" ".join([long.capitalize()] * 9),)),)), 200, 30)
+    rows = tuple(f"name: crane {n} | lifts: {n} tonnes" for n in range(60))
+    table = split(Parsed("t", (Section((), {}, rows, tuple(range(1, 61))),)), 200, 30)
+
+    assert sum(piece.text.count("Word0") for piece in prose) == 9
+    assert "\n".join(piece.text for piece in table) == "\n".join(rows)
+
+
+def test_the_same_quote_from_two_neighbouring_passages_is_cited_once() -> None:
+    document = uuid4()
+    shared = "The default port is 5432."
+    texts = f"The server listens. {shared}", f"{shared} The log is on disk."
+    passages = [Passage(document, number, "Handbook", "", None, text) for number, text in enumerate(texts)]
+    said = "The default port is 5432 [1]. So the default port is 5432 [2]."
+
+    checked = check(dict.fromkeys(("default", "port"), 2.0), said, passages, Answering())
+
+    assert len(checked.citations) == 1
 
 
 def test_a_table_in_markdown_is_read_row_by_row() -> None:

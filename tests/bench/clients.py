@@ -242,4 +242,4 @@ def collection_to_ask(site: Site, name: str) -> Iterator[str]:
 def listed_collections(site: Site) -> list[str]:
     """Every name that the API lists."""
     with closing(demo.client(site)) as http:
-        return [entry["name"] for entry in http.get("/api/v1/collections").raise_for_status().json()]
+        return [entry["name"] for entry in demo.every(http, "/api/v1/collections")]

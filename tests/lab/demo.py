@@ -101,7 +101,7 @@ def entry_is_ready(http: httpx.Client) -> bool:
 
 def upload(http: httpx.Client, pages: list[Path]) -> None:
     """Put every page; the same page twice is one document, so a second demo uploads nothing new."""
-    if COLLECTION not in [entry["name"] for entry in http.get("/api/v1/collections").raise_for_status().json()]:
+    if COLLECTION not in [entry["name"] for entry in every(http, "/api/v1/collections")]:
         http.post("/api/v1/collections", json={"name": COLLECTION}).raise_for_status()
 
     def put(page: Path) -> None:
@@ -114,23 +114,21 @@ def upload(http: httpx.Client, pages: list[Path]) -> None:
         list(pool.map(put, pages))
 
 
-def documents(http: httpx.Client) -> Iterator[dict[str, Any]]:
-    """Every document of the collection."""
+def every(http: httpx.Client, path: str) -> Iterator[dict[str, Any]]:
+    """All items of a list that comes in pages."""
     after: str | None = ""
     while after is not None:
-        listed = (
-            http.get(f"/api/v1/collections/{COLLECTION}/documents", params={"after": after}).raise_for_status().json()
-        )
-        yield from listed["documents"]
-        after = listed.get("next")
+        listed = http.get(path, params={"after": after, "limit": 500}).raise_for_status().json()
+        yield from listed["items"]
+        after = listed["next"]
 
 
 def wait_until_indexed(http: httpx.Client, seconds: float = 900) -> Counter[str]:
     """Show the states until every document is indexed or failed; raise when that takes too long."""
     end, told = time.monotonic() + seconds, 0.0
     while True:
-        states = Counter(document["state"] for document in documents(http))
-        if not states["queued"] + states["working"]:
+        states = Counter(document["state"] for document in every(http, f"/api/v1/collections/{COLLECTION}/documents"))
+        if not states["queued"] + states["parsing"] + states["embedding"]:
             return states
         if time.monotonic() > end:
             raise LabError(

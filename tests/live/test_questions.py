@@ -1,5 +1,7 @@
 """A colleague's day: upload, ask, open the citation, be refused what is not in the documents."""
 
+import io
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -81,6 +83,28 @@ def pdf(text: str) -> bytes:
     return f"{written}xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}{end}".encode()
 
 
+def word(paragraphs: list[str]) -> bytes:
+    """A Word file with no more in it than one must have."""
+    package = "http://schemas.openxmlformats.org/package/2006"
+    office = "application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+    relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/officeDocument"
+    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
+    members = {
+        "[Content_Types].xml": f'<Types xmlns="{package}/content-types"><Default Extension="rels" ContentType='
+        '"application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/word/document.xml"'
+        f' ContentType="{office}"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{relation}"'
+        ' Target="word/document.xml"/></Relationships>',
+        "word/document.xml": '<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+        f"<w:body>{body}</w:body></w:document>",
+    }
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return written.getvalue()
+
+
 def ask(platform: httpx.Client, collection: str, question: str) -> dict[str, Any]:
     """The whole answer."""
     said = platform.post("/api/v1/questions", json={"collection": collection, "question": question, "stream": False})
@@ -97,6 +121,12 @@ DOCUMENTS = (
      "What is the working pressure of the cellar pump?", "seven bar"),
     ("boiler.pdf", pdf("The boiler inspection takes place every second Tuesday in March."),
      "When does the boiler inspection take place?", "every second Tuesday in March"),
+    ("roof.docx", word(["The roof garden belongs to nobody.", "The roof garden closes at nine in the evening."]),
+     "When does the roof garden close?", "at nine in the evening"),
+    ("keys.csv", b"key;place\ncellar key;behind the blue door\nroof key;in the porter's drawer\n",
+     "Where is the cellar key?", "behind the blue door"),
+    ("lift.eml", b"Subject: Lift\nFrom: ada@example.org\nTo: all@example.org\n\nThe old lift carries six people.\n",
+     "How many people does the old lift carry?", "six people"),
 )  # fmt: skip
 
 
@@ -131,6 +161,14 @@ def test_a_new_document_is_in_the_index_of_every_app_host(site: Site, fleet: Fle
                 return said["degraded"] is None and "ninety days" in "".join(one["text"] for one in said["results"])
 
             until(found, f"the document in the index of {machine.name}", 30)
+
+        def searchable() -> dict[str, bool]:
+            listed = platform.get(f"/api/v1/collections/{collection}/documents").raise_for_status().json()
+            on: dict[str, bool] = listed["items"][0]["searchable_on"]
+            return on
+
+        hosts = {machine.name for machine in site.having("app")}
+        until(lambda: {host for host, there in searchable().items() if there} >= hosts, "every host tells of it", 30)
 
 
 def test_what_no_document_says_is_refused(platform: httpx.Client) -> None:

@@ -1,0 +1,136 @@
+"""Compares this host's index with PostgreSQL, both ways, and mends it: orphans are removed, missing vectors put back.
+
+Both hold the same when every change arrives; this is for the day on which something did not go as it should.
+"""
+
+import asyncio
+import logging
+import sys
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import log as logs
+from app import metrics
+from app.index.follower import Follower, LateReplicaError, as_of, embeddings
+from app.index.vectors import IndexUnavailableError, Vectors
+from app.settings import ConfigurationError, load_or_refuse, refuse
+from app.store import inventory
+from app.store.changes import Position
+from app.store.database import engine
+from app.store.passages import passage_id
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 1000
+
+Turn = AbstractAsyncContextManager[object]
+"""Held, it makes the follower wait, so that the index stands still while a part of it is compared."""
+
+
+@dataclass
+class Found:
+    """What was not as it should be, and is now."""
+
+    orphans: int = 0
+    missing: int = 0
+
+
+async def reconcile(follower: Follower, turn: Turn) -> Found:
+    """Go through every collection, a part at a time; a replica that is behind the index ends the run early."""
+    found = Found()
+    try:
+        for collection_id in await _collections(follower, turn, found):
+            await _remove_orphans(follower, turn, collection_id, found)
+            await _add_missing(follower, turn, collection_id, found)
+    except LateReplicaError:
+        log.info("index = ahead of the replica that was asked; the comparison goes on another time")
+    metrics.INDEX_ORPHANS.set(found.orphans)
+    metrics.INDEX_MISSING.set(found.missing)
+    if found.orphans or found.missing:
+        log.warning("index = %d orphans removed, %d missing put back", found.orphans, found.missing)
+    return found
+
+
+async def _collections(follower: Follower, turn: Turn, found: Found) -> list[UUID]:
+    """Every collection that PostgreSQL knows; one that the index alone has is an orphan as a whole."""
+    async with turn:
+        known = await as_of(follower, await _position(follower), inventory.collections)
+        for stranger in await follower.vectors.collections() - set(known):
+            found.orphans += await follower.vectors.drop(stranger)
+    return known
+
+
+async def _remove_orphans(follower: Follower, turn: Turn, collection_id: UUID, found: Found) -> None:
+    seen = 0
+    while True:
+        async with turn:
+            ids = await follower.vectors.ids(collection_id, AT_ONCE, seen)
+            there = await as_of(
+                follower,
+                await _position(follower),
+                lambda connection, ids=ids: inventory.existing(connection, collection_id, ids),  # type: ignore[misc]
+            )
+            orphans = [identifier for identifier in ids if identifier not in there]
+            if orphans:
+                await follower.vectors.remove(collection_id, orphans)
+        if not ids:
+            return
+        found.orphans += len(orphans)
+        seen += len(ids) - len(orphans)
+
+
+async def _add_missing(follower: Follower, turn: Turn, collection_id: UUID, found: Found) -> None:
+    after = inventory.START
+    while True:
+        async with turn:
+            keys, added = await _next_missing(follower, collection_id, after)
+        if not keys:
+            return
+        found.missing += added
+        after = keys[-1]
+
+
+async def _next_missing(
+    follower: Follower, collection_id: UUID, after: inventory.Key
+) -> tuple[list[inventory.Key], int]:
+    position = await _position(follower)
+    keys = await as_of(
+        follower,
+        position,
+        lambda connection: inventory.expected(connection, collection_id, position, after, AT_ONCE),
+    )
+    ids = [passage_id(*key) for key in keys]
+    there = await follower.vectors.present(collection_id, ids)
+    rows = await embeddings(follower, [identifier for identifier in ids if identifier not in there], position)
+    if rows:
+        await follower.vectors.upsert(collection_id, rows)
+    return keys, len(rows)
+
+
+async def _position(follower: Follower) -> Position:
+    progress = await follower.vectors.progress()
+    return progress.position if progress else Position()
+
+
+def main() -> int:
+    """Compare once and say what was found; what rag-index changes meanwhile is seen right by the next run."""
+    logs.configure()
+    settings = load_or_refuse()
+    try:
+        replica = engine(settings.database, "prefer-standby", role="reader")
+        follower = Follower(settings, replica, replica, Vectors(settings.chroma))
+        found = asyncio.run(reconcile(follower, nullcontext()))
+    except ConfigurationError as error:
+        refuse(error)
+    except (IndexUnavailableError, SQLAlchemyError) as error:
+        sys.stderr.write(f"{str(error).splitlines()[0]}\n")
+        return 3
+    sys.stdout.write(f"{found.orphans} orphans removed, {found.missing} missing put back\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Telling the primary how far this host's index has come, so that people see where a document can be found."""
+
+import asyncio
+import logging
+import time
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.index.vectors import Progress, Vectors
+from app.store import positions
+from app.store.database import writing
+
+log = logging.getLogger(__name__)
+
+# A position that moved is told after so long at the earliest, one that did not as a sign of life.
+MOVED_SECONDS = 2.0
+STILL_SECONDS = 60.0
+# Between two tries without a primary.
+PAUSE_SECONDS = 10.0
+
+
+class Reporter:
+    """Tells beside the work and never holds it up; without a primary nothing is told."""
+
+    def __init__(self, primary: Engine, vectors: Vectors, host: str) -> None:
+        self._primary, self._vectors, self._host = primary, vectors, host
+        self._told: Progress | None = None
+        self._look_at, self._tell_at = 0.0, 0.0
+        self._telling: asyncio.Task[None] | None = None
+
+    async def tell(self) -> None:
+        """Tell the position, if it is time to."""
+        if time.monotonic() < self._look_at or (self._telling and not self._telling.done()):
+            return
+        self._look_at = time.monotonic() + MOVED_SECONDS
+        progress = await self._vectors.progress()
+        if progress and (progress != self._told or time.monotonic() >= self._tell_at):
+            self._telling = asyncio.create_task(self._tell(progress))
+
+    async def _tell(self, progress: Progress) -> None:
+        def work(connection: Connection) -> None:
+            positions.tell(connection, self._host, progress.position)
+
+        try:
+            await asyncio.to_thread(writing, self._primary, work, 0)
+        except SQLAlchemyError as error:
+            log.warning("position = not told; a primary that accepts us (%s)", str(error).splitlines()[0])
+            self._look_at = time.monotonic() + PAUSE_SECONDS
+            return
+        self._told, self._tell_at = progress, time.monotonic() + STILL_SECONDS

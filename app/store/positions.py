@@ -1,0 +1,58 @@
+"""How far each host's index has come, as the hosts told the primary, and so where a document can be found."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.store.changes import Position
+from app.store.documents import Document
+
+# The reader, as whom rag-index signs in, may execute this and write nothing else.
+TELL = "tell_index_position(text, xid8, bigint, uuid)"
+
+# A host that was silent for longer is switched off or gone for good.
+SEEN_MINUTES = 10
+
+
+def tell(connection: Connection, host: str, position: Position) -> None:
+    """Keep the host's position, and that it is there."""
+    connection.execute(
+        text("select tell_index_position(:host, cast(:xid as xid8), :seq, cast(:token as uuid))"),
+        {"host": host, "xid": str(position.xid), "seq": position.seq, "token": position.token or None},
+    )
+
+
+def searchable_on(connection: Connection, documents: Sequence[Document]) -> dict[UUID, dict[str, bool]]:
+    """For each document, on which of the hosts that are there its passages are in the index."""
+    hosts = _hosts(connection)
+    indexed = _indexed(connection, [document.id for document in documents if document.state == "indexed"])
+    return {
+        document.id: {
+            host: document.id in indexed and indexed[document.id] <= position for host, position in hosts.items()
+        }
+        for document in documents
+    }
+
+
+def _hosts(connection: Connection) -> dict[str, tuple[int, int]]:
+    rows = connection.execute(
+        text(
+            "select host, xid::text::bigint as xid, seq from index_positions"
+            " where seen_at > now() - make_interval(mins => :minutes) order by host"
+        ),
+        {"minutes": SEEN_MINUTES},
+    )
+    return {row.host: (row.xid, row.seq) for row in rows}
+
+
+def _indexed(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """The place in the change feed at which each document became what it is."""
+    rows = connection.execute(
+        text(
+            "select distinct on (document_id) document_id, xid::text::bigint as xid, seq from changes"
+            " where document_id = any(:ids) and kind = 'indexed' order by document_id, changes.xid desc, seq desc"
+        ),
+        {"ids": list(ids)},
+    )
+    return {row.document_id: (row.xid, row.seq) for row in rows}
