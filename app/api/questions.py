@@ -61,7 +61,7 @@ async def question(request: Request, me: Me, by: By, here: Here, new_id: NewId, 
     here.asked(asked.question)
     events = answered(here, await run_in_threadpool(_asking, here, me, by, new_id, asked))
     if asked.stream:
-        return Stream(with_heartbeats(_sent(events)))
+        return Stream(with_heartbeats(_sent(events, str(request.scope.get("request_id", "")))))
 
     async def whole() -> Response:
         return Response(json.dumps((await last(events)).data), media_type="application/json")
@@ -78,13 +78,13 @@ def _asking(here: Context, me: User, by: Actor, new_id: UUID, asked: Asked) -> A
     return Asking(new_id, asked.conversation or new_id, me, by, where, asked.question, earlier, asked.only())
 
 
-async def _sent(events: AsyncGenerator[Event]) -> AsyncGenerator[str]:
+async def _sent(events: AsyncGenerator[Event], request_id: str) -> AsyncGenerator[str]:
     try:
         async with aclosing(events):
             async for event in events:
                 yield _written(event)
     except Exception as error:
-        yield _written(Event("error", described_problem(translated(error))))
+        yield _written(Event("error", described_problem(translated(error), request_id)))
 
 
 def _written(event: Event) -> str:

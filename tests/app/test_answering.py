@@ -62,6 +62,7 @@ def test_whoever_waits_in_vain_is_told_when_to_come_back_and_cost_no_search(
     assert [name for name, _ in told] == ["waiting", "error"]
     problem = told[-1][1]
     assert (problem["status"], problem["retry_after"]) == (503, 2)
+    assert len(problem["request_id"]) == 32
     assert problem["detail"] == "answer = no free place in 0.5 s; a moment with fewer questions"
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert searched == 0

@@ -10,9 +10,12 @@ import pytest
 
 from app.inference import BusyError, InferencePool, InferenceUnavailableError, embed_documents, worker_client
 from app.settings import Inference
+from tests.app import formats
 from tests.app.doors import HAPROXY, PLACES, Doors, chat, doors
+from tests.app.hosts import another_host
 from tests.app.ollama_standin import CHAT, DIMENSION, EMBED
 from tests.app.servers import wait_for
+from tests.app.site import Person, Site
 
 pytestmark = pytest.mark.skipif(not HAPROXY, reason="haproxy is not installed")
 
@@ -168,3 +171,52 @@ def test_a_host_whose_ollama_is_gone_is_told_from_one_that_is_busy(way: Doors) -
 
     assert answers == [200] * 4
     assert time.monotonic() - began < 10
+
+
+def test_fifty_colleagues_get_an_answer_or_an_honest_503(
+    site: Site, admin: Person, collection: str, way: Doors
+) -> None:
+    admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
+    site.wait_until_in_step()
+    for ollama in way.ollamas:
+        ollama.answer_seconds = 0.3
+    body = {"collection": collection, "question": "How long is the notice period of the Halden contract?"}
+    inference = {"url": f'"{way.pool}"', "max_in_flight": 2 * PLACES, "queue_seconds": 2}
+    with another_host(site, **inference) as client, ThreadPoolExecutor(50) as pool:
+        there = Person(client, admin.token)
+        answers = list(pool.map(lambda _: there.call("POST", "/api/v1/questions", json=body), range(50)))
+
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    answered = [answer.json() for answer in answers if answer.status_code == 200]
+    assert len(answered) >= 2 * PLACES
+    assert all(answer["supported"] for answer in answered)
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert {answer.headers["retry-after"] for answer in refused} <= {"2"}
+    assert max(ollama.most_in_flight for ollama in way.ollamas) <= PLACES
+
+
+def test_places_that_another_host_has_taken_are_told_as_such(
+    site: Site, admin: Person, collection: str, way: Doors
+) -> None:
+    admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
+    site.wait_until_in_step()
+    for ollama in way.ollamas:
+        ollama.holds = True
+    body = {"collection": collection, "question": "How long is the notice period of the Halden contract?"}
+    with another_host(site, url=f'"{way.pool}"') as client, ThreadPoolExecutor(8) as pool:
+        others = [pool.submit(chat, way.pool) for _ in range(2 * PLACES)]
+        wait_for("every place is taken", lambda: sum(one.in_flight for one in way.ollamas) == 2 * PLACES)
+        there = Person(client, admin.token)
+        with there.asking(**body) as events:
+            told = list(events)
+        refused = there.call("POST", "/api/v1/questions", json=body)
+        for ollama in way.ollamas:
+            ollama.holds = False
+        assert {other.result().status_code for other in others} == {200}
+
+    assert [name for name, _ in told] == ["passages", "error"]
+    problem = told[-1][1]
+    assert (problem["status"], problem["retry_after"]) == (503, 2)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    for one in (problem, refused.json()):
+        assert one["detail"] == "answer = every place on the inference hosts is taken; a moment with fewer questions"

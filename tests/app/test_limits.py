@@ -1,12 +1,9 @@
 """How much one person may ask for, on whichever host, and how long it is kept."""
 
 import asyncio
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import httpx
@@ -20,37 +17,19 @@ from app.settings import Rates as Most
 from app.settings import Retention
 from app.store import retention
 from tests.app import formats
-from tests.app.servers import free_port, ours, wait_for
+from tests.app.hosts import another_host
+from tests.app.servers import wait_for
 from tests.app.site import Person, Site
 
-LIMITS = """questions_per_minute = 3
-searches_per_minute = 4
-uploads_per_minute = 2"""
 QUESTION = "How long is the notice period of the Halden contract?"
 
 
 @pytest.fixture(scope="module")
 def two_hosts(site: Site) -> Iterator[list[httpx.Client]]:
     """Two more APIs on the same database, where each person may do little."""
-    with ExitStack() as stack:
-        clients = []
-        for _ in range(2):
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-limits-")))
-            port = free_port()
-            lines = (site.folder / "rag.toml").read_text().splitlines()
-            kept = [
-                f"api = {port}" if line.startswith("api = ") else line for line in lines if "per_minute" not in line
-            ]
-            (folder / "rag.toml").write_text("\n".join(kept).replace("[limits]", f"[limits]\n{LIMITS}"))
-            environment = {**site.environment, "RAG_CONFIG": str(folder / "rag.toml"), "RUNTIME_DIRECTORY": str(folder)}
-            command = ["gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"]
-            base = f"http://127.0.0.1:{port}"
-            api = ours(command, environment, folder / "api.log", f"{base}/health/live")
-            stack.callback(api.stop)
-            api.launch()
-            clients.append(stack.enter_context(httpx.Client(base_url=base, timeout=30, trust_env=False)))
-            api.wait()
-        yield clients
+    little = {"questions_per_minute": 3, "searches_per_minute": 4, "uploads_per_minute": 2}
+    with another_host(site, **little) as one, another_host(site, **little) as other:
+        yield [one, other]
 
 
 @pytest.fixture
