@@ -20,7 +20,7 @@ define timed
 	if [ $$rc = 0 ]; then echo "    $(1): $$(( SECONDS - start )) s"; else echo "    $(1): failed after $$(( SECONDS - start )) s" >&2; fi; exit $$rc
 endef
 
-.PHONY: help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret deploy docs release locks
+.PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret deploy docs release locks
 .PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
 help: ## these lines
@@ -106,6 +106,13 @@ remove-member: setup ## take a member away for good: MEMBER=db3
 
 docs: setup ## docs/settings.md anew from the settings
 	@.venv/bin/python -m inventories.describe > build/settings.md && mv build/settings.md docs/settings.md
+
+client: setup ## build/rag_client-*.whl: the command rag and the Python client, for a colleague's computer
+	@rm -rf build/client build/rag_client-*.whl && mkdir -p build/client/app && cp app/client/pyproject.toml build/client/ \
+	  && cp -r app/client build/client/app/ && rm build/client/app/client/pyproject.toml
+	@cd build/client && $(abspath $(PYTHON)) -c 'from setuptools.build_meta import build_wheel; build_wheel("..")' >build.log 2>&1 \
+	  || { tail -5 build.log >&2; exit 1; }
+	@echo "pip install $$(ls build/rag_client-*.whl), then: rag sign-in https://<domain>"
 
 release: setup ## the archives that a deploy pushes
 	$(call timed,release,.venv/bin/python -m tasks.release)
