@@ -8,6 +8,9 @@
     one.labels?.length || one.getAttribute("aria-label") || one.getAttribute("aria-labelledby") || (!one.matches("input,select,textarea") && one.textContent.trim());
   for (const one of document.querySelectorAll("input:not([type=hidden]),select,textarea,button,a[href],progress,summary")) {
     if (visible(one) && !named(one)) flaws.push(`without a name: ${describe(one)}`);
+    // Who speaks to the computer says what stands there; a sign such as × is not said.
+    const [said, name] = [one.matches("button,a") ? one.textContent.trim() : "", one.getAttribute("aria-label")];
+    if (name && /^[a-z ]+$/i.test(said) && !name.includes(said)) flaws.push(`named otherwise than it reads: ${describe(one)}`);
   }
   for (const one of document.querySelectorAll("img:not([alt])")) flaws.push(`image without alt: ${one.src}`);
 

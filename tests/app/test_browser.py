@@ -37,13 +37,13 @@ def test_a_colleague_makes_a_collection_uploads_asks_and_follows_the_citation(
     ask(page)
     expect(page.locator(".draft")).to_contain_text("notice")
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
-    colleague.picture("ask-streaming-light")
+    colleague.picture("ask-streaming-light", whole=False)
     answer = page.locator("article.turn").last
     expect(page.get_by_role("status").first).to_have_text("Answered, with 1 checked source.")
     expect(answer).to_contain_text("The notice period of the Halden contract is 90 days")
     expect(answer).to_contain_text("Written by standin-chat")
     assert flaws(page) == []
-    colleague.picture("ask-answered-light")
+    colleague.picture("ask-answered-light", whole=False)
 
     answer.get_by_role("link", name=re.compile("^Source 1: ")).click()
     expect(page.locator("mark")).to_have_text("The notice period of the Halden contract is 90 days.")
@@ -93,7 +93,7 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(browser: Browser, s
             ask(page)
             expect(page.locator("article.turn .sources")).to_be_visible()
             assert flaws(page) == []
-            phone.picture(f"phone-ask-{scheme}")
+            phone.picture(f"phone-ask-{scheme}", whole=False)
             page.get_by_role("link", name=re.compile("^Source 1: ")).click()
             for name, address in PAGES.items():
                 if address:
@@ -119,12 +119,12 @@ def test_the_dark_pages_can_be_read_too(browser: Browser, site: Site, contract: 
     with window(browser, site.base, color_scheme="dark") as dark:
         dark.sign_in()
         page = dark.page
-        dark.picture("ask-empty-dark")
+        dark.picture("ask-empty-dark", whole=False)
         page.goto(f"/?collection={contract}")
         ask(page)
         expect(page.locator("article.turn .sources")).to_be_visible()
         assert flaws(page) == []
-        dark.picture("ask-answered-dark")
+        dark.picture("ask-answered-dark", whole=False)
         page.goto(f"/collections/{contract}")
         expect(page.locator("#documents").get_by_text("searchable")).to_be_visible()
         assert flaws(page) == []
@@ -144,7 +144,7 @@ def test_what_is_not_in_the_documents_is_told_so_with_the_closest_passages(
     expect(page.get_by_role("heading", name="Closest passages")).to_be_visible()
     expect(page.locator("article.turn details")).to_contain_text("Penguins")
     expect(page.locator("article.turn .sources a").first).to_be_visible()
-    colleague.picture("ask-not-found-light")
+    colleague.picture("ask-not-found-light", whole=False)
 
 
 def test_stop_ends_the_answer_and_the_next_question_is_free(site: Site, colleague: Window, contract: str) -> None:
@@ -173,7 +173,7 @@ def test_without_inference_the_page_says_what_is_missing_and_asks_again(
     ask(page)
     problem = page.get_by_role("alert")
     expect(problem).to_contain_text("a host that answers")
-    colleague.picture("ask-problem-light")
+    colleague.picture("ask-problem-light", whole=False)
     site.ollama.start()
     problem.get_by_role("button", name="Ask again").click()
 

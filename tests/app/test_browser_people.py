@@ -66,7 +66,7 @@ def test_what_is_given_to_a_group_its_member_has_and_no_more(
         adas.page.goto("/people")
         expect(adas.page.get_by_role("heading", name="This is not yours to see")).to_be_visible()
 
-        page.get_by_role("button", name=f"Take access away from group {group}").click()
+        page.get_by_role("button", name=f"Take away access of group {group}").click()
         expect(page.get_by_label(f"What group {group} may do")).to_have_count(0)
         adas.page.goto(f"/collections/{contract}")
         expect(adas.page.get_by_role("heading", name="This is not there for you")).to_be_visible()

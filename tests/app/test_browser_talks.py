@@ -24,7 +24,7 @@ def test_a_conversation_goes_on_comes_back_and_is_deleted(colleague: Window, con
     ask(page, ANOTHER)
     expect(page.locator("article.turn .sources")).to_have_count(2)
     assert flaws(page) == []
-    colleague.picture("talk-light")
+    colleague.picture("talk-light", whole=False)
 
     page.get_by_role("link", name="New conversation").click()
     expect(page.locator("article.turn")).to_have_count(0)
