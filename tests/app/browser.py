@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, Request, ViewportSize, expect, sync_playwright
 
 from tests.app.servers import ROOT
 from tests.app.site import PASSWORD
@@ -100,5 +100,6 @@ def flaws(page: Page) -> list[str]:
 
 def ask(page: Page, question: str = QUESTION) -> None:
     """Type the question and send it."""
+    expect(page.get_by_role("button", name="Ask", exact=True)).to_be_enabled()
     page.get_by_label("Question").fill(question)
     page.get_by_label("Question").press("Enter")

@@ -91,7 +91,8 @@ def site() -> Iterator[Site]:
         made = Site(
             folder=folder,
             environment=environment,
-            http=httpx.Client(base_url=base, timeout=30, trust_env=False),
+            # gunicorn ends a connection that was idle for two seconds, as while a test looks at a page.
+            http=httpx.Client(base_url=base, timeout=30, trust_env=False, limits=httpx.Limits(keepalive_expiry=1)),
             postgresql=server,
             database=engine(port["postgresql"]),
             ollama=ollama,

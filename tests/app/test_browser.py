@@ -70,6 +70,7 @@ def test_the_keyboard_alone_is_enough(colleague: Window, contract: str) -> None:
     reach(page, "Ask", "link")
     page.keyboard.press("Enter")
     expect(page.get_by_label("Question")).to_be_focused()
+    expect(page.get_by_role("button", name="Ask")).to_be_enabled()
     page.get_by_label("In").select_option(contract)
     page.keyboard.type("How long is")
     page.keyboard.press("Shift+Enter")
@@ -179,6 +180,20 @@ def test_without_inference_the_page_says_what_is_missing_and_asks_again(
 
     expect(page.locator("article.turn .sources")).to_be_visible()
     expect(page.locator("article.turn")).to_have_count(1)
+
+
+def test_health_says_in_words_what_does_not_work(site: Site, colleague: Window) -> None:
+    page = colleague.page
+    page.get_by_role("link", name="Health").click()
+    expect(page.get_by_role("heading", name="Questions are answered")).to_be_visible()
+
+    site.ollama.stop()
+
+    expect(page.get_by_role("heading", name="Not everything works now")).to_be_visible(timeout=20_000)
+    expect(page.locator("#parts > div", has_text="Models")).to_contain_text("does not work")
+    expect(page.locator("#parts > div", has_text="Database")).to_contain_text("works")
+    assert flaws(page) == []
+    colleague.picture("health-sick-light")
 
 
 def test_files_can_be_dropped_and_a_bad_one_says_why(colleague: Window, collection: str) -> None:

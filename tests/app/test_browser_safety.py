@@ -33,7 +33,7 @@ def test_no_document_becomes_part_of_a_page(site: Site, colleague: Window, admin
     expect(page.locator("mark")).to_have_text("<img src=x")
     untouched(page)
     page.goto(f"/collections/{collection}")
-    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name=f"Delete {HOSTILE}").click()
     expect(page.get_by_role("dialog")).to_contain_text(HOSTILE)
     untouched(page)
     page.get_by_role("button", name="Delete", exact=True).click()
@@ -72,6 +72,22 @@ def test_a_link_on_another_site_leads_to_the_marked_quote(
         other.goto(f"{base.replace('127.0.0.1', 'localhost')}/sign-in")
         other.evaluate("link => { location.href = link; }", link)
         expect(other.locator("mark")).to_have_text(citation["quote"])
+
+
+def test_without_its_script_a_form_puts_nothing_into_the_address(browser: Browser, site: Site) -> None:
+    with window(browser, site.base, java_script_enabled=False) as opened:
+        opened.sign_in()
+        sent = {
+            "/account": ({"Current password": PASSWORD, "New password": "a secret of twelve"}, "Change it"),
+            "/people": ({"Name": "ada", "First password": "a secret of twelve"}, "Add"),
+        }
+        for address, (fields, button) in sent.items():
+            opened.page.goto(address)
+            for field, text in fields.items():
+                opened.page.get_by_label(field).first.fill(text)
+            opened.page.get_by_role("button", name=button, exact=True).click()
+            opened.page.wait_for_load_state("networkidle")
+            assert opened.page.url == f"{site.base}{address}"
 
 
 def untouched(page: Page) -> None:

@@ -135,6 +135,7 @@ function busy(controller) {
   status.classList.toggle("at-work", Boolean(controller));
 }
 
+busy(null);
 const query = new URLSearchParams(location.search);
 const shown = query.get("conversation");
 choose(query.get("collection") ?? localStorage.getItem(REMEMBERED));
