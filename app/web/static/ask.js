@@ -87,6 +87,8 @@ async function follow(turn, asked) {
     if (name === "error") throw new ProblemError(data);
     if (name === "answer") {
       turn.answer(data, found);
+      // The draft was shorter: only now there is enough below for the question to stand at the top.
+      turn.article.scrollIntoView({ block: "start" });
       keep(asked.question, data);
       status.textContent = told(data);
       return;

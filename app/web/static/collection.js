@@ -1,7 +1,8 @@
 // One collection: adding documents, and the table of those that are there.
 
-import { byId, element, onePage, pause, read, say } from "./shared.js";
-import { isSettled, row } from "./documents.js";
+import { asked } from "./dialogs.js";
+import { byId, call, element, onePage, pause, read, say } from "./shared.js";
+import { isEverywhere, isSettled, row, STATES } from "./documents.js";
 import { showGrants } from "./grants.js";
 import { upload } from "./uploads.js";
 
@@ -10,7 +11,7 @@ const PATH = `/api/v1/collections/${encodeURIComponent(name)}/documents`;
 const PAGE = 50;
 const table = byId("documents");
 const mayWrite = permission !== "read";
-const unsettled = new Map();
+const unsettled = new Set();
 let after = "";
 
 function put(document) {
@@ -18,8 +19,8 @@ function put(document) {
   const shown = rowOf(document.id);
   if (shown) shown.replaceWith(made);
   else table.append(made);
-  if (isSettled(document)) unsettled.delete(document.id);
-  else unsettled.set(document.id, document.state);
+  if (isEverywhere(document)) unsettled.delete(document.id);
+  else unsettled.add(document.id);
   byId("none").hidden = true;
 }
 
@@ -34,7 +35,7 @@ function takeAway(id) {
 }
 
 async function more() {
-  const page = await onePage(PATH, { after, limit: PAGE });
+  const page = await onePage(PATH, { after, limit: PAGE, state: byId("state").value });
   page.items.forEach(put);
   after = page.next ?? "";
   byId("more").hidden = !after;
@@ -46,13 +47,14 @@ async function fromTheBeginning() {
   after = "";
   const kept = table.children.length;
   table.replaceChildren();
+  unsettled.clear();
   do await more(); while (after && table.children.length < kept);
 }
 
 async function watch() {
   for (;;) {
     await pause(2000);
-    for (const id of unsettled.keys()) {
+    for (const id of [...unsettled]) {
       await read(`/api/v1/documents/${id}`).then(put, (error) => (error.status === 404 ? takeAway(id) : null));
     }
   }
@@ -61,7 +63,7 @@ async function watch() {
 // One after the other, however many uploads end at the same time.
 let reading = Promise.resolve();
 function settled(document) {
-  if (isSettled(document)) reading = reading.then(fromTheBeginning).catch((error) => say(error.message, true));
+  if (!document || isSettled(document)) reading = reading.then(fromTheBeginning).catch((error) => say(error.message, true));
   else put(document);
 }
 
@@ -88,6 +90,26 @@ if (drop) {
     send(event.dataTransfer.files);
   });
 }
+
+byId("state").append(...Object.entries(STATES).map(([value, words]) => element("option", { value }, words)));
+byId("state").addEventListener("change", () => {
+  table.replaceChildren();
+  settled();
+});
+
+byId("delete")?.addEventListener("click", async () => {
+  const field = { pattern: name.replaceAll(".", "\\."), autocomplete: "off", autocapitalize: "none" };
+  const typed = await asked(`Delete ${name} with all its documents?`, "This cannot be undone. Type the collection's name", field, "Delete");
+  if (typed !== name) return;
+  byId("delete").disabled = true;
+  try {
+    await call("DELETE", `/api/v1/collections/${encodeURIComponent(name)}`);
+    location.assign("/collections");
+  } catch (error) {
+    byId("delete").disabled = false;
+    say(`${error.message} ${error.help ?? ""}`, true);
+  }
+});
 
 byId("more").addEventListener("click", () => more().catch((error) => say(error.message, true)));
 

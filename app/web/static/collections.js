@@ -1,6 +1,6 @@
 // The collections with how their documents are, and the form that makes one.
 
-import { byId, call, element, every, onSubmit, read } from "./shared.js";
+import { byId, call, element, every, onSubmit } from "./shared.js";
 import { STATES } from "./documents.js";
 
 const PERMISSIONS = {
@@ -15,14 +15,13 @@ function address(name) {
 
 async function list() {
   const tiles = [];
-  for await (const collection of every("/api/v1/collections")) tiles.push(await tile(collection));
+  for await (const collection of every("/api/v1/collections")) tiles.push(tile(collection));
   byId("collections").replaceChildren(...tiles);
   byId("none").hidden = tiles.length > 0;
 }
 
-async function tile(collection) {
-  const counts = collection.documents ?? (await read(`/api/v1${address(collection.name)}`)).documents;
-  const states = Object.entries(counts).filter(([, number]) => number);
+function tile(collection) {
+  const states = Object.entries(collection.documents).filter(([, number]) => number);
   const shown = states.map(([state, number]) => element("span", { class: `state ${state}` }, `${number} ${STATES[state] ?? state}`));
   return element(
     "li",

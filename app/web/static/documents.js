@@ -5,7 +5,6 @@ import { action, bytes, call, element, moment, say } from "./shared.js";
 
 export const STATES = {
   queued: "waiting",
-  working: "being read",
   parsing: "being read",
   embedding: "being indexed",
   indexed: "searchable",
@@ -17,11 +16,25 @@ export function isSettled(document) {
   return ["indexed", "failed", "cancelled"].includes(document.state);
 }
 
+// Settled, and found wherever somebody may ask.
+export function isEverywhere(document) {
+  return isSettled(document) && (document.state !== "indexed" || Object.values(document.searchable_on).every(Boolean));
+}
+
 export function stateOf(document) {
   const { done, total } = document.progress ?? {};
-  const progress = total ? `, ${done} of ${total} passages` : "";
   const badge = element("span", { class: `state ${document.state}` }, STATES[document.state] ?? document.state);
-  return [badge, element("span", { class: "muted" }, progress), document.error && element("p", { class: "muted" }, document.error)];
+  const progress = total ? element("span", { class: "muted" }, ` ${done} of ${total} passages`) : null;
+  return [badge, progress, document.error && element("p", { class: "muted" }, document.error)].filter(Boolean);
+}
+
+function where(document) {
+  const hosts = Object.entries(document.searchable_on);
+  if (document.state !== "indexed" || !hosts.length) return null;
+  const having = hosts.filter(([, has]) => has).map(([host]) => host);
+  const lacking = hosts.filter(([, has]) => !has).map(([host]) => host);
+  const parts = [having.length && `on ${having.join(", ")}`, lacking.length && `not yet on ${lacking.join(", ")}`];
+  return element("p", { class: "muted" }, parts.filter(Boolean).join("; "));
 }
 
 // The row; ``changed`` is called when the document is gone or has another state.
@@ -32,8 +45,8 @@ export function row(document, mayWrite, changed) {
     "tr",
     { "data-document": document.id },
     element("td", {}, name, file),
-    element("td", {}, ...stateOf(document)),
-    element("td", { "data-name": "Size" }, bytes(document.size)),
+    element("td", {}, ...stateOf(document), where(document)),
+    element("td", { "data-name": "Size", class: "whole" }, bytes(document.size)),
     element("td", { "data-name": "Changed" }, moment(document.changed_at)),
     element("td", { class: "actions" }, ...actions(document, mayWrite, changed)),
   );
@@ -41,9 +54,15 @@ export function row(document, mayWrite, changed) {
 
 function actions(document, mayWrite, changed) {
   const path = `/api/v1/documents/${document.id}`;
-  const download = element("a", { class: "button plain", href: `${path}/source`, download: true, "aria-label": `Download ${document.file_name}` }, "Download");
-  const remove = action("Delete", () => removed(document, path, changed), { class: "plain danger", "aria-label": `Delete ${document.file_name}` });
-  return mayWrite ? [download, remove] : [download];
+  const name = document.file_name;
+  const download = element("a", { class: "button plain", href: `${path}/source`, download: true, "aria-label": `Download ${name}` }, "Download");
+  if (!mayWrite) return [download];
+  const ask = async (verb) => changed(await (await call("POST", `${path}/${verb}`)).json());
+  const retry = action("Try again", () => ask("retry"), { class: "plain", "aria-label": `Try again: ${name}` });
+  const cancel = action("Cancel", () => ask("cancel"), { class: "plain", "aria-label": `Cancel ${name}` });
+  const remove = action("Delete", () => removed(document, path, changed), { class: "plain danger", "aria-label": `Delete ${name}` });
+  const givenUp = ["failed", "cancelled"].includes(document.state);
+  return [givenUp ? retry : null, isSettled(document) ? null : cancel, download, remove];
 }
 
 async function removed(document, path, changed) {

@@ -59,8 +59,7 @@ export async function* every(path, query = {}) {
 
 export async function onePage(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== "" && value !== undefined && value !== null);
-  const page = await read(given.length ? `${path}?${new URLSearchParams(given)}` : path);
-  return Array.isArray(page) ? { items: page, next: null } : { items: page.items ?? page.documents, next: page.next };
+  return read(given.length ? `${path}?${new URLSearchParams(given)}` : path);
 }
 
 // Text stays text: whatever a document is named, it cannot become markup.

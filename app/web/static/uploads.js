@@ -83,7 +83,7 @@ function post(file, path, key, line) {
 async function follow(document, line) {
   let now = document;
   for (let wait = 500; ; wait = Math.min(wait * 1.5, 5000)) {
-    line.state.replaceChildren(...stateOf(now).filter(Boolean));
+    line.state.replaceChildren(...stateOf(now));
     if (isSettled(now)) {
       line.bar.remove();
       return now;
