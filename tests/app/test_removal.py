@@ -1,17 +1,24 @@
 """Deleting a collection, and the comparison that proves it: PostgreSQL and Chroma are asked themselves."""
 
+import asyncio
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from sqlalchemy import text
 
+from app import settings
+from app.index import reconcile
+from app.index.follower import Follower
+from app.index.vectors import Vectors
 from app.store import removal
 from tests.app.ollama_standin import DIMENSION
 from tests.app.servers import wait_for
-from tests.app.site import Person, Site
+from tests.app.site import SETTINGS, Person, Site
 
 
 class Chroma:
@@ -178,6 +185,26 @@ def test_the_comparison_removes_orphans_and_puts_back_what_is_missing(
     assert again.stdout == "0 orphans removed, 0 missing put back\n"
     assert chroma.ids(collection_id) == whole == passages(site, collection_id)
     assert f"c-{gone}" not in chroma.collections()
+
+
+def test_a_comparison_in_many_parts_passes_over_nothing(
+    site: Site, admin: Person, collection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = filled(admin, collection, 7)
+    site.wait_until_in_step()
+    chroma, collection_id = Chroma(site), id_of(site, collection)
+    whole = chroma.ids(collection_id)
+    chroma.add(collection_id, [f"{uuid4()}:0" for _ in range(5)])
+    chroma.remove(collection_id, [f"{document['id']}:0" for document in documents[::2]])
+    vectors = Vectors(settings.Chroma(port=int(site.environment["CHROMA_PORT"])))
+    monkeypatch.setattr(reconcile, "AT_ONCE", 2)
+
+    found = asyncio.run(
+        reconcile.reconcile(Follower(SETTINGS, site.database, site.database, vectors), contextlib.nullcontext())
+    )
+
+    assert found == reconcile.Found(orphans=5, missing=4)
+    assert chroma.ids(collection_id) == whole
 
 
 def test_a_follower_compares_by_itself_and_shows_what_it_found(site: Site, admin: Person, collection: str) -> None:
