@@ -11,7 +11,8 @@ from app.client.transport import Problem
 
 # By the names of their files; what else lies in a folder is passed over with a line.
 SUFFIXES = frozenset(
-    {".csv", ".docx", ".eml", ".htm", ".html", ".markdown", ".md", ".pdf", ".pptx", ".tsv", ".txt", ".xhtml", ".xlsx"}
+    {".csv", ".docx", ".eml", ".htm", ".html", ".log", ".markdown", ".md", ".pdf", ".pptx", ".rst", ".text", ".tsv"}
+    | {".txt", ".xhtml", ".xlsx"}
 )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from app.client import Client, Problem, UnreachableError
-from app.client.upload import sources
+from app.client.upload import SUFFIXES, sources
 from tests.unit.sites import ROOT
 
 
@@ -160,6 +160,12 @@ def test_a_folder_gives_its_readable_files_each_with_a_name_of_its_own(
     assert set(found) == {"a.md", "deep - a.md", "deep - er - b.PDF"}
     assert found["deep - a.md"] == tmp_path / "deep/a.md"
     assert "photo.jpg: skipped" in capsys.readouterr().err
+
+
+def test_of_a_folder_the_client_sends_what_the_platform_reads() -> None:
+    told = re.findall(r'"(\.\w+)"', (ROOT / "app/ingest/formats.py").read_text())
+
+    assert set(told) == SUFFIXES
 
 
 @pytest.fixture(scope="module")
