@@ -19,7 +19,7 @@ from app.api.active import Active
 from app.api.guard import Guard
 from app.api.key_uses import KeyUses
 from app.api.later import Later
-from app.api.missed import Missed, NoPrimaryError
+from app.api.missed import MOMENT_SECONDS, Missed, NoPrimaryError
 from app.api.problems import Problem, not_found
 from app.api.rates import Rates
 from app.api.recorder import Recorder
@@ -87,9 +87,11 @@ class Context:
             return reading(self.replica, work)
 
     def written_now(self, work: Work[object]) -> bool:
-        """Write, if there is a primary at this moment; False when none said that it took it."""
+        """Write, if there is a primary at this moment; False when none said in time that it has it."""
+        # Where a replica that has to confirm it just died, a commit would wait for as long as a statement may take.
+        hasty = self.primary.execution_options(patience=MOMENT_SECONDS)
         try:
-            self.missed.unless(lambda: writing(self.primary, work, 0))
+            self.missed.unless(lambda: writing(hasty, work, 0))
         except NoPrimaryError:
             return False
         return True

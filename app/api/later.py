@@ -15,16 +15,19 @@ log = logging.getLogger(__name__)
 MOST_WAITING = 1000
 LONGEST_WAIT_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
+# A commit that no replica confirms would otherwise hold up a stop for as long as a statement may take.
+TRY_SECONDS = 3.0
 
 
 class Later:
     """One thread, and a bounded line before it."""
 
     def __init__(self, primary: Engine) -> None:
-        self._primary = primary
+        self._primary = primary.execution_options(patience=TRY_SECONDS)
         self._thread = ThreadPoolExecutor(1, "later")
         self._room = threading.Semaphore(MOST_WAITING)
         self._closing = threading.Event()
+        self._hopeless = False
 
     def write(self, what: str, work: Work[object]) -> None:
         """Queue the work, which may run more than once; ``what`` names it in the journal when it is lost."""
@@ -34,7 +37,7 @@ class Later:
             metrics.LATER_LOST.labels(what).inc()
 
     def close(self) -> None:
-        """Write what waits, each tried once more at most."""
+        """Write what waits, until the first that no primary takes."""
         self._closing.set()
         self._thread.shutdown()
 
@@ -43,16 +46,21 @@ class Later:
         tried = False
         try:
             while True:
+                if self._hopeless:
+                    raise TimeoutError("the program ends")
                 try:
                     writing(self._primary, work, 0, again=tried)
                     return
                 except Exception as error:
-                    if not passing(error) or self._closing.is_set() or time.monotonic() > end:
+                    if not passing(error) or time.monotonic() > end:
+                        raise
+                    if self._closing.is_set():
+                        self._hopeless = True
                         raise
                 tried = True
                 self._closing.wait(PAUSE_SECONDS)
         except Exception as error:
-            log.warning("%s = not written; a primary that takes it (%s)", what, str(error).splitlines()[0])
+            log.warning("%s = not written; a primary that takes it (%s)", what, " ".join(str(error).split())[:200])
             metrics.LATER_LOST.labels(what).inc()
         finally:
             self._room.release()

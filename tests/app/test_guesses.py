@@ -1,5 +1,7 @@
 """Wrong passwords: guessing slows down, and nobody is kept from their account for long."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import httpx
@@ -11,8 +13,12 @@ from app.api.guard import Guard
 from app.api.problems import Problem
 from app.store import guesses, passwords
 from app.store.guesses import Source, Tally
+from tests.app import test_lost_answers
 from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Person, Site
+
+# Another API of the same site; pytest finds the fixtures by these names.
+wire, api = test_lost_answers.wire, test_lost_answers.api
 
 
 def an_address() -> str:
@@ -52,6 +58,30 @@ def test_after_five_wrong_passwords_there_is_a_pause_before_anything_is_hashed(s
     assert [answer.status_code for answer in answers] == [429, 429]
     assert {answer.headers["retry-after"] for answer in answers} == {"1"}
     assert "too many wrong passwords" in answers[0].json()["detail"]
+
+
+def test_of_a_thousand_wrong_passwords_few_are_looked_at_and_others_sign_in_meanwhile(site: Site) -> None:
+    name, address = known(site), an_address()
+    with ThreadPoolExecutor(4) as pool:
+        flood = [pool.submit(tried, site, name, "a wrong one", address) for _ in range(1000)]
+        others = [tried(site, name, PASSWORD, an_address()).status_code for _ in range(5)]
+        statuses = Counter(answer.result().status_code for answer in flood)
+
+    assert others == [200] * 5
+    assert set(statuses) == {401, 429}
+    # The pause is a second at first and has grown to many before a thousand were sent; some come at the same moment.
+    assert statuses[401] < 30
+
+
+def test_guesses_are_counted_over_all_hosts(site: Site, api: httpx.Client) -> None:
+    name, headers = known(site), {"x-forwarded-for": an_address()}
+    hosts = (site.http, api)
+    for number in range(guesses.FREE):
+        body = {"username": name, "password": "a wrong one"}
+        assert hosts[number % 2].post("/api/v1/token", data=body, headers=headers).status_code == 401
+
+    body = {"username": name, "password": PASSWORD}
+    assert [host.post("/api/v1/token", data=body, headers=headers).status_code for host in hosts] == [429, 429]
 
 
 def test_the_pause_grows_to_a_minute_and_the_right_password_ends_it(site: Site) -> None:

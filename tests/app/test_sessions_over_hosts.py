@@ -72,6 +72,19 @@ def test_what_ends_waits_for_replicas_that_confirm_nothing_too(
     primary.dispose()
 
 
+def test_wrong_passwords_that_no_replica_confirms_hold_nobody_up_who_signs_in(pair: Pair) -> None:
+    pair.replica.stop()
+
+    def tried(password: str) -> int:
+        return pair.http.post("/api/v1/token", json={"username": "admin", "password": password}).status_code
+
+    with ThreadPoolExecutor(3) as pool:
+        wrong = [pool.submit(tried, "a wrong one") for _ in range(2)]
+        assert tried(PASSWORD) == 200
+        assert [one.result() for one in wrong] == [401, 401]
+    pair.replica.start()
+
+
 @pytest.mark.parametrize("write_seconds", [2])
 def test_without_a_primary_people_sign_in_and_a_refresh_token_is_not_spent_in_vain(pair: Pair) -> None:
     before = signed_in(pair)
