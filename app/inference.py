@@ -79,6 +79,9 @@ class InferencePool:
         timeout = httpx.Timeout(settings.deadline_seconds, connect=5)
         self._settings = settings
         self._client = ollama.AsyncClient(host=settings.url, timeout=timeout, trust_env=False)
+        # By this the door of a host says at once that every place is taken, instead of letting wait.
+        headers = {"x-rag-patience": "none"}
+        self._impatient = ollama.AsyncClient(host=settings.url, timeout=timeout, trust_env=False, headers=headers)
         self._answers = asyncio.Semaphore(settings.max_in_flight)
         # Embedding a question takes a fraction of an answer's time; searches must not queue behind answers.
         self._embeddings = asyncio.Semaphore(4 * settings.max_in_flight)
@@ -108,16 +111,17 @@ class InferencePool:
         async with _turn(self._answers, self._settings.queue_seconds, "answer"):
             yield
 
-    async def answer(self, system: str, user: str) -> AsyncGenerator[str | Usage]:
+    async def answer(self, system: str, user: str, *, patient: bool = True) -> AsyncGenerator[str | Usage]:
         """The model's answer, piece by piece and last what it took, all within the deadline.
 
+        Raise BusyError when no host has a place, at once or, if ``patient``, after the hosts' doors have let wait.
         Closing the generator ends the work on the inference host too.
         """
         settings = self._settings
         spoken = Spoken()
         with _failures(settings.url):
             async with asyncio.timeout(settings.deadline_seconds):
-                stream = await self._client.chat(
+                stream = await (self._client if patient else self._impatient).chat(
                     model=settings.chat_model,
                     messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
                     stream=True,

@@ -35,6 +35,7 @@ class Said:
     """What the model has said so far."""
 
     pieces: list[str] = field(default_factory=list)
+    begun: bool = False
     usage: Usage | None = None
 
     @property
@@ -52,8 +53,9 @@ async def ask(
 ) -> AsyncGenerator[Event]:
     """``passages``, then a ``token`` for each piece of the raw answer, then ``answer`` with what held up.
 
-    A ``restart`` takes back the tokens so far: a host failed in the middle and another one begins anew, or the model
-    had read less than all and gets fewer ``passages``.
+    ``waiting`` comes before the first token when every inference host is full. A ``restart`` takes back the tokens so
+    far: a host failed in the middle and another one begins anew, or the model had read less than all and gets fewer
+    ``passages``.
     """
     remembered = recalled(earlier, min(settings.answering.memory_tokens, settings.inference.num_ctx // 4))
     wanted: Sequence[Passage] = found.passages
@@ -93,26 +95,32 @@ def described(passage: Passage) -> dict[str, Any]:
 
 
 async def _generated(inference: InferencePool, text: str, said: Said, began: float) -> AsyncGenerator[Event]:
-    first = True
-    for attempt in (1, 2):
+    """The model's words; ``waiting`` when every place of every host is taken, ``restart`` when one fails."""
+    tries = 0
+    patient = False
+    while True:
         said.pieces.clear()
         try:
-            async with aclosing(inference.answer(prompt.SYSTEM, text)) as answer:
+            async with aclosing(inference.answer(prompt.SYSTEM, text, patient=patient)) as answer:
                 async for piece in answer:
                     if isinstance(piece, Usage):
                         said.usage = piece
                         continue
-                    if first:
+                    if not said.begun:
                         metrics.FIRST_TOKEN_SECONDS.observe(time.monotonic() - began)
-                        first = False
+                        said.begun = True
                     said.pieces.append(piece)
                     yield Event("token", {"text": piece})
             return
         except BusyError:
-            # The proxy has asked every host already.
-            raise
+            # The proxy has asked every host, and a patient one has waited at each.
+            if patient:
+                raise
+            patient = True
+            yield Event("waiting", {})
         except InferenceUnavailableError as error:
-            if attempt == 2:
+            tries += 1
+            if tries == 2:
                 raise
             log.warning("%s; asking another host", error)
             yield Event("restart", {})

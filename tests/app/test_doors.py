@@ -195,6 +195,33 @@ def test_fifty_colleagues_get_an_answer_or_an_honest_503(
     assert max(ollama.most_in_flight for ollama in way.ollamas) <= PLACES
 
 
+def test_whoever_waits_for_a_place_that_others_hold_is_told_so_and_then_answered(
+    site: Site, admin: Person, collection: str, way: Doors
+) -> None:
+    admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
+    site.wait_until_in_step()
+    for ollama in way.ollamas:
+        ollama.holds = True
+    question = "How long is the notice period of the Halden contract?"
+    with another_host(site, url=f'"{way.pool}"') as client, ThreadPoolExecutor(8) as pool:
+        there = Person(client, admin.token)
+        others = [pool.submit(chat, way.pool) for _ in range(2 * PLACES - 1)]
+        wait_for("one place is left", lambda: sum(one.in_flight for one in way.ollamas) == 2 * PLACES - 1)
+        last = pool.submit(there.ask, collection, question)
+        wait_for("every place is taken", lambda: sum(one.in_flight for one in way.ollamas) == 2 * PLACES)
+        with there.asking(collection, question) as events:
+            told = [next(events)[0] for _ in range(2)]
+            for ollama in way.ollamas:
+                ollama.holds = False
+            told += [name for name, _ in events]
+        assert {other.result().status_code for other in others} == {200}
+        assert last.result()["supported"]
+
+    assert told[:2] == ["passages", "waiting"]
+    assert told[-1] == "answer"
+    assert set(told[2:-1]) == {"token"}
+
+
 def test_places_that_another_host_has_taken_are_told_as_such(
     site: Site, admin: Person, collection: str, way: Doors
 ) -> None:
@@ -214,7 +241,7 @@ def test_places_that_another_host_has_taken_are_told_as_such(
             ollama.holds = False
         assert {other.result().status_code for other in others} == {200}
 
-    assert [name for name, _ in told] == ["passages", "error"]
+    assert [name for name, _ in told] == ["passages", "waiting", "error"]
     problem = told[-1][1]
     assert (problem["status"], problem["retry_after"]) == (503, 2)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
