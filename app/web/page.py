@@ -85,6 +85,8 @@ def own_path(address: str) -> str:
 
 def _sentence(text: str) -> str:
     """What a problem says, as a sentence on a page."""
+    # The API tells programs which call helps; people have a page for it.
+    text = text.replace("GET /health/ready", "the page Health").replace("GET /api/v1/collections", "the page Documents")
     return f"{text[:1].upper()}{text[1:]}."
 
 

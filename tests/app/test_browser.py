@@ -174,6 +174,8 @@ def test_without_inference_the_page_says_what_is_missing_and_asks_again(
     ask(page)
     problem = page.get_by_role("alert")
     expect(problem).to_contain_text("a host that answers")
+    expect(problem).to_contain_text("the page Health names what is not ready")
+    assert flaws(page) == []
     colleague.picture("ask-problem-light", whole=False)
     site.ollama.start()
     problem.get_by_role("button", name="Ask again").click()

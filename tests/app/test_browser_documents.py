@@ -4,7 +4,8 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.app.browser import Window, flaws
+from tests.app import office
+from tests.app.browser import Window, ask, flaws
 from tests.app.site import Person, Site
 
 
@@ -80,3 +81,25 @@ def test_a_collection_goes_only_when_its_name_is_typed(colleague: Window, contra
 
     expect(page).to_have_url(f"{colleague.base}/collections")
     expect(page.get_by_role("link", name=contract)).to_have_count(0)
+
+
+def test_a_citation_tells_the_slide_or_the_rows_where_it_stands(
+    site: Site, colleague: Window, admin: Person, collection: str
+) -> None:
+    talk = office.slides([("Crane", "It lifts nine tonnes.", ""), ("Hook", "The hook is oiled on Friday.", "")])
+    prices = office.workbook({"Prices": [["item", "price"], ["lantern", "12 crowns"]]})
+    for name, content in (("talk.pptx", talk), ("prices.xlsx", prices)):
+        admin.settled(admin.upload(collection, name, content))
+    site.wait_until_in_step()
+    page = colleague.page
+
+    for question, place in (
+        ("When is the hook oiled?", "slide 2"),
+        ("What is the price of the lantern?", "sheet Prices · rows 1 to 2"),
+    ):
+        page.goto(f"/?collection={collection}")
+        ask(page, question)
+        expect(page.locator("article.turn .sources")).to_contain_text(place)
+        page.get_by_role("link", name=re.compile("^Source 1: ")).click()
+        expect(page.locator("article.reading header")).to_contain_text(place)
+        expect(page.locator("mark")).to_be_visible()

@@ -1,10 +1,16 @@
 // What every page uses: calls of the API, problems in words, and elements made without markup.
 
+// The API tells programs which call helps; people have a page for it.
+const PAGES = [
+  ["GET /health/ready", "the page Health"],
+  ["GET /api/v1/collections", "the page Documents"],
+];
+
 export class ProblemError extends Error {
   constructor(problem) {
     super(sentence(problem.detail));
     this.status = problem.status;
-    this.help = sentence(problem.help);
+    this.help = sentence(PAGES.reduce((text, [call, page]) => text.replace(call, page), problem.help ?? ""));
     this.requestId = problem.request_id ?? "";
     this.retryAfter = problem.retry_after ?? 0;
   }
