@@ -23,7 +23,7 @@ from app.api.context import By, Context, Here, Me, NewId, readable
 from app.api.limits import a_question
 from app.api.problems import Problem, as_openai, translated
 from app.api.search import Text
-from app.api.shapes import Citation
+from app.api.shapes import EVENT, Citation
 from app.api.streams import Stream, while_listening, with_heartbeats
 from app.inference import Usage
 from app.store import collections
@@ -50,8 +50,8 @@ class Failed(BaseModel):
 EVENTS: dict[str, Any] = {
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
-            "example": 'data: {"object": "chat.completion.chunk", "choices": []}\n\ndata: [DONE]\n\n',
+            "schema": EVENT,
+            "example": {"data": '{"object": "chat.completion.chunk", "choices": []}'},
         }
     }
 }

@@ -28,12 +28,18 @@ _ANSWER: dict[str, Any] = {
     "unsupported": [],
     "model": "llama3.1:8b",
 }
+# Of a stream each event, as OpenAPI's readers take it.
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string", "description": "JSON."}},
+    "required": ["data"],
+}
 # The answer's other form, for the API's own description.
 EVENTS: dict[str, Any] = {
     "content": {
         "text/event-stream": {
-            "schema": {"type": "string"},
-            "example": 'event: passages\ndata: {"passages": []}\n\nevent: token\ndata: {"text": "The"}\n\n',
+            "schema": EVENT,
+            "example": {"event": "token", "data": '{"text": "The"}'},
         }
     }
 }

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO, Self, TypeVar
 from urllib.parse import quote
 from uuid import UUID
 
+import httpx
+
 from app.client.people import People
 from app.client.results import (
     Answer,
@@ -57,6 +59,11 @@ class Client:
     def close(self) -> None:
         """Give the connections up."""
         self._transport.close()
+
+    @property
+    def http(self) -> httpx.Client:
+        """The connection itself, with the secret and without patience, for what has no method here."""
+        return self._transport.http
 
     # --- collections
 

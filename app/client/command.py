@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     made = add("ask", _ask, "an answer with its sources")
     made.add_argument("collection", metavar="COLLECTION")
     made.add_argument("question", metavar="WORD", nargs="+")
+    made = add("eval", _eval, "how well a collection is searched and answered from, by a file of questions")
+    made.add_argument("file", metavar="FILE", type=Path, help="question, documents, phrases, answerable; JSON or TOML")
+    made.add_argument("collection", metavar="COLLECTION")
+    made.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures too")
     made = add("keys", _keys, "your API keys; asks for your password, since a key may not see keys")
     made.add_argument("--delete", metavar="ID", help="end this key at once")
     return parser
@@ -204,6 +208,15 @@ def _streamed(client: Client, collection: str, question: str) -> Answer:
             if answer := event.answer:
                 return answer
     raise Problem(502, "answer = broken off before its end; a whole one", "ask again", "")
+
+
+def _eval(wanted: argparse.Namespace) -> int:
+    # The one part of the command that is shared with the platform's own bench.
+    from app.client.measure import measure  # noqa: PLC0415 - nobody else waits for it to load
+
+    with account.stored().client() as client:
+        measure(client, wanted.collection, wanted.file, wanted.json)
+    return 0
 
 
 def _keys(wanted: argparse.Namespace) -> int:

@@ -60,6 +60,11 @@ class Transport:
         )
         self._url = url
 
+    @property
+    def http(self) -> httpx.Client:
+        """The connection itself."""
+        return self._http
+
     def call(self, method: str, path: str, **sent: Any) -> httpx.Response:
         """The answer to one request; raise Problem when it is none of success."""
         with self.open(method, path, **sent) as response:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -107,6 +108,22 @@ def test_search_ask_and_delete(site: Site, rag: Shell, collection: str, folder: 
     again = rag("delete", identifier)
     assert again.returncode == 1
     assert again.stderr.startswith(f"document = {identifier}; ")
+
+
+def test_a_colleague_measures_a_collection(site: Site, rag: Shell, collection: str, folder: Path) -> None:
+    assert rag("upload", collection, folder / "contract.txt").returncode == 0
+    site.wait_until_in_step()
+    (folder / "questions.jsonl").write_text(
+        '{"question": "How long is the notice period?", "documents": ["contract.txt"], "phrases": ["90 days"]}\n'
+    )
+
+    done = rag("eval", folder / "questions.jsonl", collection, "--json", folder / "figures.json")
+    refused = rag("eval", folder / "photo.jpg", collection)
+
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^hybrid hit@1 +1\.000$", done.stdout, re.MULTILINE)
+    assert '"citations verbatim in their passage"' in (folder / "figures.json").read_text()
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
 
 
 def test_on_a_terminal_there_are_bars_and_tables_and_no_control_characters_of_a_document(

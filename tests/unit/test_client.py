@@ -194,6 +194,7 @@ def test_the_wheel_brings_the_command_and_asks_for_what_it_uses(wheel: Path, tmp
     # Its libraries are lent by this computer; nothing of the checkout is among them.
     lent = {"PYTHONPATH": sysconfig.get_path("purelib"), "PATH": "/usr/bin:/bin"}
     helped = run("empty/bin/rag", "--help", **lent)
+    run("empty/bin/python", "-c", "import app.client.measure", **lent)
     shown = run("empty/bin/pip", "show", "rag-client")
 
     assert "upload" in helped
