@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app import metrics
-from app.answer import cite, prompt
+from app.answer import bounds, cite, prompt
 from app.answer.memory import Turn, recalled
 from app.answer.prompt import Prompt
 from app.inference import BusyError, InferencePool, InferenceRefusedError, InferenceUnavailableError, Usage
@@ -58,7 +58,8 @@ async def ask(
     ``passages``.
     """
     remembered = recalled(earlier, min(settings.answering.memory_tokens, settings.inference.num_ctx // 4))
-    wanted: Sequence[Passage] = found.passages
+    model = settings.inference.embedding_model
+    wanted: Sequence[Passage] = [] if bounds.is_far(model, found) else found.passages
     for left in reversed(range(MOST_READINGS)):
         made = prompt.build(question, wanted, settings.inference, remembered)
         yield Event("passages", {"passages": [described(passage) for passage in made.passages]})
@@ -74,7 +75,8 @@ async def ask(
             raise InferenceRefusedError(f"inference.num_ctx = {settings.inference.num_ctx}; {needed}")
         yield Event("restart", {})
         wanted, remembered = made.passages[: len(made.passages) // 2], []
-    checked = cite.check(found.weights, said.text, made.passages, settings.answering)
+    near = bounds.near(model, found)
+    checked = cite.check(found.weights, said.text, made.passages, settings.answering, near)
     metrics.ANSWER_SECONDS.observe(time.monotonic() - began)
     metrics.QUESTIONS.labels("supported" if checked.supported else "refused").inc()
     yield Event("answer", _answer(checked, settings.inference.chat_model), said.usage)

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from app.retrieve.weights import Weights
@@ -45,12 +45,15 @@ class _Support:
     quote: str
 
 
-def check(asked: Weights, said: str, passages: Sequence[Passage], settings: Answering) -> Checked:
+def check(
+    asked: Weights, said: str, passages: Sequence[Passage], settings: Answering, near: Set[str] = frozenset()
+) -> Checked:
     """The answer with a verified citation behind every sentence; a refusal when no sentence has one.
 
-    ``asked`` are the question's words and how much each tells.
+    ``asked`` are the question's words and how much each tells; ``near`` are passages about it whatever their words.
     """
-    relevant = _relevant(asked, passages, settings.min_relevance)
+    shared = _relevant(asked, passages, settings.min_relevance)
+    relevant = [passage for passage in passages if passage.id in near or passage in shared]
     stems = frozenset(stem(word) for word in asked)
     citations: list[Citation] = []
     kept: list[str] = []

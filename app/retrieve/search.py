@@ -66,11 +66,15 @@ class Hit:
 
 @dataclass(frozen=True)
 class Found:
-    """Hits, best first; ``missing`` names the half of the search that could not take part."""
+    """Hits, best first; ``missing`` names the half of the search that could not take part.
+
+    ``nearest`` is the distance of the nearest vector of all, whether its passage is among the hits or not.
+    """
 
     hits: list[Hit]
     weights: Weights
     missing: str | None = None
+    nearest: float | None = None
 
     @property
     def passages(self) -> list[Passage]:
@@ -108,7 +112,7 @@ async def search(searcher: Searcher, wanted: Wanted) -> Found:
             reading, searcher.replica, lambda connection: _ranked(connection, searcher, wanted, near, lexical)
         )
         ranked = await _reranked(searcher, wanted, ranked)
-    return Found(ranked[: wanted.limit], lexical.weights, missing)
+    return Found(ranked[: wanted.limit], lexical.weights, missing, near[0].distance if near else None)
 
 
 def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lexical:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -73,6 +73,13 @@ def make_database(connection: Connection) -> None:
 
 @pytest.fixture(scope="session")
 def site() -> Iterator[Site]:
+    with whole_site() as made:
+        yield made
+
+
+@contextmanager
+def whole_site() -> Iterator[Site]:
+    """The site, ready; gone at the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-app-")))
         ollama = OllamaStandin()

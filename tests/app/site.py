@@ -148,11 +148,11 @@ class Site:
             return self.readiness().status_code == 200
         return False
 
-    def wait_until_in_step(self) -> None:
+    def wait_until_in_step(self, seconds: float = 20) -> None:
         """Every change so far is in the index."""
         with self.database.connect() as connection:
             last = connection.execute(text("select coalesce(max(seq), 0) from changes")).scalar_one()
-        wait_for("the index is in step", lambda: self._position() >= last)
+        wait_for("the index is in step", lambda: self._position() >= last, seconds)
 
     def _position(self) -> int:
         base = f"http://127.0.0.1:{self.environment['CHROMA_PORT']}/api/v2/tenants/default_tenant/databases"

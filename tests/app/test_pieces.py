@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.answer import prompt
+from app.answer import bounds, prompt
 from app.answer.cite import REFUSAL, check
 from app.answer.memory import Turn, recalled, retrieved_by
 from app.answer.thinking import Spoken
@@ -16,6 +16,7 @@ from app.ingest.formats import parse
 from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.split import split
 from app.retrieve.fusion import Halves, nearness, score
+from app.retrieve.search import Found, Hit, Standing
 from app.sentences import content_words, sentences, tokens
 from app.settings import Answering, Inference, Ingest
 from app.store.passages import Passage
@@ -154,12 +155,11 @@ def test_a_passage_that_both_halves_find_under_a_fitting_heading_comes_before_th
 
 
 def test_under_the_same_heading_a_passage_that_says_something_comes_first() -> None:
-    said, empty = (
-        passage("The port is the number under which the server listens. " * 3, "Port"),
-        passage("See.", "Port"),
-    )
-    halves = Halves({}, dict.fromkeys((said.id, empty.id), 1.0))
+    text = "The port is the number under which the server listens. " * 3
+    said, empty, aside = passage(text, "Port"), passage("See.", "Port"), passage(text, "Address")
+    halves = Halves({}, dict.fromkeys((said.id, empty.id, aside.id), 1.0))
 
+    assert score(said, halves, {"port": 1.0}) > score(aside, halves, {"port": 1.0})
     assert score(said, halves, {"port": 1.0}) > score(empty, halves, {"port": 1.0})
 
 
@@ -321,3 +321,33 @@ def test_thoughts_between_marks_are_left_out_wherever_the_marks_are_cut(pieces: 
     spoken = Spoken()
 
     assert "".join([*(spoken.heard(piece) for piece in pieces), spoken.rest()]) == said
+
+
+def test_a_passage_near_by_its_vector_answers_a_question_that_shares_no_words_with_it() -> None:
+    vacuum = passage("VACUUM reclaims storage occupied by dead tuples.")
+    asked, said = {"clean": 2.0, "deleted": 2.0, "rows": 2.0}, "VACUUM reclaims storage [1]."
+
+    far, near = check(asked, said, [vacuum], Answering()), check(asked, said, [vacuum], Answering(), {vacuum.id})
+
+    assert (far.supported, near.supported) == (False, True)
+    assert near.citations[0].quote == vacuum.text
+    assert not check(asked, "VACUUM bakes bread [1].", [vacuum], Answering(), {vacuum.id}).supported
+
+
+@pytest.mark.parametrize(
+    ("model", "distance", "about", "far"),
+    [
+        ("all-minilm:l6-v2", 0.3, True, False),
+        ("all-minilm:l6-v2", 0.5, False, False),
+        ("all-minilm:l6-v2", 0.7, False, True),
+        ("unmeasured", 0.1, False, False),
+        ("unmeasured", 1.9, False, False),
+    ],
+)
+def test_how_near_is_near_depends_on_the_embedding_model(model: str, distance: float, about: bool, far: bool) -> None:
+    one = passage("VACUUM reclaims storage.")
+    found = Found([Hit(one, 1.0, Standing(1, distance), None)], {}, nearest=distance)
+
+    assert bounds.near(model, found) == ({one.id} if about else set())
+    assert bounds.is_far(model, found) is far
+    assert not bounds.is_far(model, Found([], {}))

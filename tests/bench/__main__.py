@@ -9,13 +9,13 @@ from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import SettingsError
 from tasks.cluster import site_of
-from tests.bench import application, evaluation, failover, pgbench, report, start
+from tests.bench import application, evaluation, failover, pgbench, report, search, start
 from tests.bench.cluster import Cluster
 from tests.bench.report import Figure
 from tests.lab import fleet
 from tests.lab.host import LabError, RefusalError, require_root_on_linux, require_tools
 
-PARTS = ("failover", "pgbench", "application", "start", "evaluation")
+PARTS = ("failover", "pgbench", "application", "start", "evaluation", "search")
 
 
 def arguments() -> argparse.Namespace:
@@ -38,6 +38,8 @@ def measured(part: str, fault: str, repeats: str) -> list[Figure]:
         faults = failover.chosen(fault)
     except ValueError as unknown:
         raise RefusalError(str(unknown)) from None
+    if part == "search":
+        return search.run(int(repeats or 200))
     require_root_on_linux()
     require_tools()
     try:

@@ -189,7 +189,12 @@ def test_figures_are_merged_by_area_and_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "fault", "repeats", "words"),
     [
-        ("nonsense", "", "", "PART = nonsense; one of failover, pgbench, application, start, evaluation is needed"),
+        (
+            "nonsense",
+            "",
+            "",
+            "PART = nonsense; one of failover, pgbench, application, start, evaluation, search is needed",
+        ),
         ("failover", "nonsense", "", "FAULT = nonsense; one of postmaster, patroni"),
         ("failover", "", "many", "REPEATS = many; a number from 1 is needed"),
         ("failover", "", "0", "REPEATS = 0; a number from 1 is needed"),
