@@ -12,6 +12,8 @@ from pyinfra.api import FactBase, StringCommand, operation
 from tasks.operations import Commands
 
 PSQL = "cd /; runuser -u postgres -- psql --no-psqlrc --quiet --set ON_ERROR_STOP=1"
+# A statement that failed or waited is written down whole, and holds documents, questions and the hashes of passwords.
+KEPT_QUIET = "SET log_min_error_statement = 'panic'"
 NOTHING = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 
 
@@ -36,7 +38,7 @@ class Role:
     @property
     def mark(self) -> str:
         """Kept in the role's comment, says what it was made of."""
-        return hashlib.sha256(f"{self.verifier} {self.rights} {self.member_of}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{self.verifier} {self.rights} {self.member_of} {KEPT_QUIET}".encode()).hexdigest()[:16]
 
 
 def scram_verifier(password: str, salt: bytes, iterations: int = 4096) -> str:
@@ -103,12 +105,13 @@ def roles(wanted: Iterable[Role], database: str, owner: str) -> Commands:
 
 def _of_roles(stale: list[Role]) -> str:
     # A verifier in the server's log would be a gift to who guesses passwords at leisure.
-    lines = ["SET log_statement = 'none';", "SET log_min_error_statement = 'panic';"]
+    lines = ["SET log_statement = 'none';", f"{KEPT_QUIET};"]
     for role in stale:
         lines += [
             f"SELECT 'CREATE ROLE {role.name}' WHERE NOT EXISTS "
             f"(SELECT FROM pg_roles WHERE rolname = '{role.name}')\\gexec",
             f"ALTER ROLE {role.name} LOGIN {role.rights} PASSWORD '{role.verifier}';",
+            f"ALTER ROLE {role.name} {KEPT_QUIET};",
             *([f"GRANT {role.member_of} TO {role.name};"] if role.member_of else []),
             f"COMMENT ON ROLE {role.name} IS '{role.mark}';",
         ]

@@ -24,7 +24,9 @@ class Active:
         now = time.monotonic()
         if self._noted.get(person, -NOTED_SECONDS) + NOTED_SECONDS <= now:
             self._noted[person] = now
-            (self._folder / str(person)).touch()
+            # A full or missing folder costs a figure, never somebody's request.
+            with contextlib.suppress(OSError):
+                (self._folder / str(person)).touch()
 
     def count(self) -> int:
         """How many people they are; those of long ago are forgotten."""

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from app import log as logs
 from app.api import cookie, scopes, tokens
 from app.api.active import Active
+from app.api.address import address
 from app.api.guard import Guard
 from app.api.key_uses import KeyUses
 from app.api.later import Later
@@ -200,12 +201,6 @@ def _by_key(here: Context, token: str) -> Caller | None:
     user, key = found
     here.key_uses.note(here.later, key)
     return Caller(user, key=key)
-
-
-def address(request: Request) -> str:
-    """Where the client is; the balancer says so, who alone reaches us and lets nobody else say it."""
-    told = request.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-    return (told or (request.client.host if request.client else ""))[:64]
 
 
 def actor(request: Request, name: str) -> Actor:

@@ -21,6 +21,10 @@ CHAT_BYTES = 1024 * 1024
 _UPLOAD = re.compile(r"/api/v1/collections/[^/]+/documents")
 
 
+# Browsers say from which kind of page a request comes; programs say nothing.
+OWN_PAGES = (b"", b"same-origin", b"none")
+
+
 class TooLargeError(Exception):
     """The body goes on beyond the limit."""
 
@@ -72,6 +76,10 @@ class Edge:
             await send(message)
 
         try:
+            if _forged(scope, headers):
+                problem = Problem(403, "page = another site's; our own", "open the platform itself and do it there")
+                await response(problem, request_id, scope["path"])(scope, receive, noted)
+                return
             length = headers.get(b"content-length", b"0")
             if length.isdigit() and int(length) > most:
                 raise TooLargeError
@@ -85,6 +93,13 @@ class Edge:
                 await response(problem, request_id, scope["path"])(scope, receive, noted)
         finally:
             _count(scope, status, time.monotonic() - began)
+
+
+def _forged(scope: Scope, headers: dict[bytes, bytes]) -> bool:
+    """Whether another site's page makes this browser do something in its user's name, or sign in under another one."""
+    if scope["method"] in {"GET", "HEAD", "OPTIONS"} or b"authorization" in headers:
+        return False
+    return headers.get(b"sec-fetch-site", b"") not in OWN_PAGES
 
 
 def _count(scope: Scope, status: int, seconds: float) -> None:

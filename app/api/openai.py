@@ -22,10 +22,11 @@ from app.api.asking import Asking, answered, going_on, last
 from app.api.context import By, Context, Here, Me, NewId, readable
 from app.api.limits import a_question
 from app.api.problems import Problem, as_openai, translated
-from app.api.search import Text
+from app.api.search import MOST_CHARACTERS, Text
 from app.api.shapes import EVENT, Citation
 from app.api.streams import Stream, while_listening, with_heartbeats
 from app.inference import Usage
+from app.ingest.clean import clean
 from app.store import collections
 from app.store.audit import Actor
 from app.store.collections import Collection
@@ -204,13 +205,18 @@ def _read(messages: list[Message]) -> tuple[list[Turn], str]:
     turns: list[Turn] = []
     for message in spoken[:-1]:
         if message.role == "user":
-            turns.append(Turn(message.words, ""))
+            turns.append(Turn(_earlier(message.words), ""))
         elif turns:
-            turns[-1] = Turn(turns[-1].question, message.words)
+            turns[-1] = Turn(turns[-1].question, _earlier(message.words))
     try:
         return turns, _TEXT.validate_python(spoken[-1].words.strip())
     except ValidationError as error:
         raise Problem(422, f"messages = {error.errors()[0]['msg']}", "ask a shorter question") from None
+
+
+def _earlier(words: str) -> str:
+    """What was said before, clean and no longer than a question: it only helps to understand the present one."""
+    return clean(words[:MOST_CHARACTERS])
 
 
 class Reply:

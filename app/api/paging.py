@@ -45,7 +45,7 @@ def place_of(after: str, parts: int) -> tuple[str, ...] | None:
         return None
     try:
         read = json.loads(base64.urlsafe_b64decode(after))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         read = None
     if not isinstance(read, list) or len(read) != parts or not all(isinstance(part, str) for part in read):
         raise Problem(422, f"after = {after[:40]}; the next of an earlier answer", "begin without after")

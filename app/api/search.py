@@ -17,8 +17,10 @@ from app.store.matching import Only, Scope
 
 router = APIRouter(prefix="/api/v1", tags=["search"])
 
+MOST_CHARACTERS = 4000
+
 # PostgreSQL's text holds every character but one; the others are written as in the documents.
-Text = Annotated[str, Field(min_length=1, max_length=4000, pattern=r"^[^\x00]*$"), AfterValidator(clean)]
+Text = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS, pattern=r"^[^\x00]*$"), AfterValidator(clean)]
 Short = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 
 

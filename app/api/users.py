@@ -92,6 +92,9 @@ async def change_user(me: Admin, by: By, here: Here, name: str, wanted: Change) 
     """Give a person another password or role, or shut them out at once, or let them in again."""
     if name == me.name and (wanted.disabled or wanted.role):
         raise _oneself(name)
+    if name == me.name and wanted.password:
+        # Whoever found an administrator's open browser or key must not make a sign-in of it.
+        raise Problem(409, f"password = {name}'s; somebody else's, this is your own", "PUT /api/v1/me/password")
     password = None if wanted.password is None else await run_in_threadpool(passwords.hashed, wanted.password)
 
     def work(connection: Connection) -> UserShown:

@@ -26,6 +26,7 @@ _READ = (".xml", ".rels")
 # The formats know no others, and with these alone a piece swells no further than it was asked for.
 _PACKED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _CHUNK = 64 * 1024
+_DOCTYPE = tuple("<!DOCTYPE".encode(encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be"))
 # Office's XML shrinks to a tenth or a fiftieth; only what was made to swell shrinks to less than this.
 _MOST_RATIO = 250
 _ANY_RATIO_BYTES = 16 * 1024 * 1024
@@ -90,7 +91,7 @@ def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int, file_nam
             pieces += piece
             if len(pieces) > most:
                 raise UnreadableError(f"{file_name} = over {most} bytes when unpacked; a simpler or smaller file")
-    if b"<!DOCTYPE" in pieces[:_CHUNK]:
+    if any(mark in pieces for mark in _DOCTYPE):
         # The formats forbid it, and it is how a file makes its reader fetch others.
         raise UnreadableError(f"{file_name} = XML with a document type; a copy saved anew by its program")
     return bytes(pieces)

@@ -10,6 +10,9 @@ _LIGATURES = "\ufb00\ufb01\ufb02\ufb03\ufb04\ufb05\ufb06"
 _REPLACED = str.maketrans(
     dict.fromkeys(_UNSEEN, "") | {character: unicodedata.normalize("NFKC", character) for character in _LIGATURES}
 )
+# Headings, titles and places stand beside every passage under them: what is longer was a paragraph that looks like one.
+MOST_CHARACTERS = 300
+MOST_HEADINGS = 12
 
 
 def clean(text: str) -> str:
@@ -21,16 +24,22 @@ def clean(text: str) -> str:
 def cleaned(parsed: Parsed, file_name: str) -> Parsed:
     """The document with its title, headings and paragraphs clean; a title of nothing gives way to the file's name."""
     sections = (_section(section) for section in parsed.sections)
-    title = clean(parsed.title).strip()
+    title = _short(parsed.title)
     return Parsed(title or file_name, tuple(section for section in sections if section.paragraphs))
 
 
 def _section(section: Section) -> Section:
-    headings = (clean(heading).strip() for heading in section.headings)
+    headings = (_short(heading) for heading in section.headings[:MOST_HEADINGS])
     paragraphs = [clean(paragraph).strip() for paragraph in section.paragraphs]
     return Section(
         tuple(filter(None, headings)),
-        {key: clean(value) if isinstance(value, str) else value for key, value in section.place.items()},
+        {key: _short(value) if isinstance(value, str) else value for key, value in section.place.items()},
         tuple(filter(None, paragraphs)),
         tuple(row for row, paragraph in zip(section.rows, paragraphs, strict=False) if paragraph),
     )
+
+
+def _short(text: str) -> str:
+    """What a heading, a title or a place says, clean and cut where it goes on for too long."""
+    whole = clean(text[: 4 * MOST_CHARACTERS]).strip()
+    return whole if len(whole) <= MOST_CHARACTERS else f"{whole[: MOST_CHARACTERS - 1].rstrip()}…"

@@ -117,13 +117,16 @@ def keep_better_hash(connection: Connection, known: Account, password_hash: str)
 
 
 def set_disabled(connection: Connection, user_id: UUID, disabled: bool) -> None:
-    """Shut the user out, which ends all sessions, or let the user in again."""
+    """Shut the user out, which ends all sessions and all API keys, or let the user in again."""
     shown_by_replicas(connection)
     statement = text(
         "update users set disabled = :disabled, token_generation = token_generation + cast(:disabled as int)"
         " where id = :id"
     )
     connection.execute(statement, {"id": user_id, "disabled": disabled})
+    if disabled:
+        # Whoever comes back makes new ones: what was shut out for a stolen key must not come back with it.
+        connection.execute(text("delete from api_keys where user_id = :id"), {"id": user_id})
 
 
 def set_role(connection: Connection, user_id: UUID, role: Role) -> None:

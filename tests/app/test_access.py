@@ -1,5 +1,6 @@
 """Who gets in, and what they may see."""
 
+import base64
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -166,3 +167,41 @@ def test_a_body_that_grows_beyond_the_limit_without_saying_so_is_cut_off(admin: 
 
 def test_the_hash_that_stands_for_nobody_costs_what_everybodys_does() -> None:
     assert passwords._NOBODY.split("$")[1:4] == passwords.hashed("any").split("$")[1:4]
+
+
+@pytest.mark.parametrize(
+    ("path", "page", "status"),
+    [
+        ("/sign-in", "cross-site", 403),
+        ("/sign-in", "same-site", 403),
+        ("/sign-in", "same-origin", 303),
+        ("/api/v1/token", "cross-site", 403),
+        ("/api/v1/token", "none", 200),
+    ],
+)
+def test_another_sites_page_cannot_sign_a_browser_in(site: Site, path: str, page: str, status: int) -> None:
+    form = {"username": "admin", "password": PASSWORD}
+
+    answer = site.http.post(path, data=form, headers={"sec-fetch-site": page})
+
+    assert answer.status_code == status, answer.text
+
+
+def test_another_sites_page_does_nothing_in_the_name_of_who_is_signed_in(site: Site, admin: Person) -> None:
+    headers = {"cookie": f"__Host-rag={admin.token}", "sec-fetch-site": "same-site"}
+
+    assert site.http.post("/api/v1/sign-out", headers=headers).status_code == 403
+    assert admin.call("GET", "/api/v1/me").status_code == 200
+
+
+def test_an_administrator_gives_themselves_no_password_without_the_present_one(admin: Person) -> None:
+    answer = admin.call("PATCH", "/api/v1/users/admin", json={"password": "given by a stranger"})
+
+    assert answer.status_code == 409
+    assert answer.json()["help"] == "PUT /api/v1/me/password"
+
+
+def test_a_place_in_a_list_that_nests_without_end_is_none(admin: Person) -> None:
+    after = base64.urlsafe_b64encode(b"[" * 1400).decode()
+
+    assert admin.call("GET", "/api/v1/users", params={"after": after}).status_code == 422

@@ -113,6 +113,25 @@ def test_what_a_stranger_guesses_elsewhere_does_not_keep_an_administrator_out(si
     assert tried(site, name, PASSWORD, an_address()).status_code == 200
 
 
+def test_an_address_of_ipv4_is_one_of_many_however_the_balancer_writes_it(site: Site) -> None:
+    name, (stranger, own) = known(site), (an_address(), an_address())
+    for _ in range(6):
+        tried(site, name, "wrong", f"::ffff:{stranger}")
+
+    assert tried(site, name, "wrong", stranger).status_code == 429
+    assert tried(site, name, PASSWORD, f"::ffff:{own}").status_code == 200
+
+
+def test_ones_own_password_is_guessed_no_faster_by_who_is_signed_in(site: Site) -> None:
+    person = site.add_user()
+    wanted = {"current": "guessed by a stranger", "new": "another long password"}
+
+    tries = [person.call("PUT", "/api/v1/me/password", json=wanted).status_code for _ in range(7)]
+
+    assert tries[:5] == [403] * 5
+    assert tries[-1] == 429
+
+
 def test_guesses_from_many_addresses_delay_only_who_comes_from_a_new_one_and_a_few_seconds(site: Site) -> None:
     name, own = known(site), an_address()
     assert tried(site, name, PASSWORD, own).status_code == 200

@@ -144,6 +144,16 @@ def test_what_only_looks_like_a_key_is_refused(site: Site, change: str) -> None:
     assert Person(site.http, sent).call("GET", "/api/v1/me").status_code == 401
 
 
+def test_who_is_let_in_again_makes_new_keys(site: Site, admin: Person) -> None:
+    person = site.add_user()
+    name, program = person.get("/api/v1/me")["name"], Person(site.http, made(person, "read")["secret"])
+    for disabled in (True, False):
+        assert admin.call("PATCH", f"/api/v1/users/{name}", json={"disabled": disabled}).status_code == 200
+
+    assert program.call("GET", "/api/v1/me").status_code == 401
+    assert site.sign_in(name).get("/api/v1/keys")["items"] == []
+
+
 def test_the_same_idempotency_key_makes_one_key_and_tells_its_secret_once(site: Site) -> None:
     person = site.add_user()
     body = {"name": "nightly", "scopes": ["read"]}

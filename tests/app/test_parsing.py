@@ -56,6 +56,16 @@ def test_title_headings_and_paragraphs_are_all_clean() -> None:
     assert [(section.headings, section.paragraphs) for section in parsed.sections] == [(("Office",), ("Kündigung",))]
 
 
+def test_a_chapter_that_somebody_made_a_heading_does_not_stand_beside_every_passage() -> None:
+    heading = "Everything is important. " * 4000
+
+    parsed = parse(f"# {heading}\n\n## Rest\n\nThe canteen opens at noon.\n".encode(), "memo.md", LIMITS)
+
+    assert [len(heading) <= 300 for heading in parsed.sections[0].headings] == [True, True]
+    assert parsed.sections[0].headings[0].endswith("…")
+    assert len(parsed.title) <= 300
+
+
 def test_a_word_that_a_pdf_breaks_with_a_soft_hyphen_is_one_word() -> None:
     line = "Die K\xfcndi\xad) Tj 0 -14 Td (gungsfrist betr\xe4gt drei Monate."
     content = formats.pdf([line], unicode_map={0xAD: "00ad"})

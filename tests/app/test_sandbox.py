@@ -53,3 +53,30 @@ def test_where_the_parser_cannot_shut_itself_in_nothing_is_parsed() -> None:
     assert json.loads(done.stdout) == {
         "open": "parser = no network namespace of its own (No space left on device); sysctl user.max_user_namespaces"
     }
+
+
+def test_a_parser_that_was_taken_over_has_no_rights_and_may_start_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The limit counts for nobody who is root, as whoever tests may be.
+    (tmp_path / "openpyxl.py").write_text(
+        "import resource\nfrom app.ingest.outline import UnreadableError\n"
+        "def load_workbook(*_, **__):\n"
+        "    rights = [line for line in open('/proc/self/status') if line.startswith(('CapEff', 'NoNewPrivs'))]\n"
+        "    most = resource.getrlimit(resource.RLIMIT_NPROC)\n"
+        "    raise UnreadableError(' '.join([*''.join(rights).split(), str(most)]))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(UnreadableError, match=r"^CapEff: 0+ NoNewPrivs: 1 \(0, 0\)$"):
+        parse(WORKBOOK, "a.xlsx", LIMITS)
+
+
+def test_a_parser_that_talks_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "openpyxl.py").write_text(
+        "import os\ndef load_workbook(*_, **__):\n    while True:\n        os.write(1, b'x' * 65536)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(UnreadableError, match=r"^a\.xlsx = over \d+ bytes of text"):
+        parse(WORKBOOK, "a.xlsx", LIMITS)

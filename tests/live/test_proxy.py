@@ -4,6 +4,7 @@ import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -151,3 +152,19 @@ def test_answers_being_written_outlive_a_restart_of_every_app_host(
                 until(lambda: ready_everywhere(site, run), "every app host ready again")
 
     assert [answer.result() for answer in answers] == ["event: answer"] * len(answers)
+
+
+def test_what_somebody_looks_for_is_in_no_balancer_s_journal_and_a_request_is_named_by_us(
+    site: Site, run: Run, platform: httpx.Client
+) -> None:
+    word = f"word{uuid4().hex}"
+
+    answer = platform.get("/api/v1/search", params={"collection": word, "q": word}, headers={"X-Request-ID": word})
+
+    assert answer.status_code == 404
+    number = answer.json()["request_id"]
+    assert number not in {"", word}
+    journal = "journalctl --sync; journalctl --unit haproxy --since -5min --output cat"
+    said = "".join(run(machine, journal) for machine in site.having("balancer"))
+    assert number in said
+    assert word not in said

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from cryptography import x509
@@ -100,6 +101,19 @@ def test_each_role_may_do_its_own_work_and_nothing_else(site: Site, told: Callab
 
     assert well == ["well"] * 4
     assert [answer for answer in refused if "permission denied" not in answer and "must be owner" not in answer] == []
+
+
+def test_a_statement_that_fails_is_not_written_down_with_what_it_holds(
+    site: Site, run: Run, told: Callable[..., list[str]]
+) -> None:
+    word = f"word{uuid4().hex}"
+
+    assert "division by zero" in told((login(site, "rag", "database-password"), f"select 1 / 0, '{word}'"))[0]
+
+    written = "journalctl --sync; journalctl --since -5min --output cat; cat /var/log/postgresql/* 2>/dev/null; true"
+    said = "".join(run(machine, written) for machine in site.having("database"))
+    assert "division by zero" in said
+    assert word not in said
 
 
 def test_no_role_has_more_rights_than_its_work_needs(site: Site, run: Run) -> None:

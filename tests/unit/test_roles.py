@@ -56,6 +56,7 @@ def test_no_password_leaves_the_controller_and_no_verifier_reaches_a_log() -> No
 
     assert "secret" not in made
     assert made.index("log_min_error_statement") < made.index("SCRAM-SHA-256$")
+    assert "ALTER ROLE rag SET log_min_error_statement = 'panic'" in made
     assert "secret" not in repr(OWNER)
 
 
