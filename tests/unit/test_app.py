@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 
+from inventories import network
 from inventories.settings import Site
 from tests.unit.plans import Plan, plan
 
@@ -56,3 +57,12 @@ def test_only_the_worker_may_make_namespaces_and_only_those_its_parser_shuts_its
 
     assert allowed.pop("rag-worker") == ["yes", "user net"]
     assert set(map(tuple, allowed.values())) == {("yes",)}
+
+
+def test_each_programs_figures_are_behind_their_own_door(prod: Site, app1: Plan) -> None:
+    listen = tomllib.loads(app1.files["/etc/rag/rag.toml"].content.decode())["listen"]
+    behind = {open_.door.name: open_.door.backend for open_ in network.doors(prod, prod.machine("app1"))}
+
+    assert behind["metrics"] == listen["api"]
+    assert behind["worker_metrics"] == listen["worker_metrics"]
+    assert behind["index_metrics"] == listen["index_metrics"]
