@@ -2,19 +2,28 @@
 () => {
   const flaws = [];
   const visible = (one) => one.checkVisibility({ opacityProperty: true, visibilityProperty: true });
-  const describe = (one) => `${one.tagName.toLowerCase()}${one.id ? `#${one.id}` : ""} ${one.textContent.trim().slice(0, 40)}`;
+  const describe = (one) =>
+    `${one.tagName.toLowerCase()}${one.id ? `#${one.id}` : ""} ${one.textContent.trim().slice(0, 40)}`;
 
   const named = (one) =>
-    one.labels?.length || one.getAttribute("aria-label") || one.getAttribute("aria-labelledby") || (!one.matches("input,select,textarea") && one.textContent.trim());
-  for (const one of document.querySelectorAll("input:not([type=hidden]),select,textarea,button,a[href],progress,summary")) {
+    one.labels?.length ||
+    one.getAttribute("aria-label") ||
+    one.getAttribute("aria-labelledby") ||
+    (!one.matches("input,select,textarea") && one.textContent.trim());
+  for (const one of document.querySelectorAll(
+    "input:not([type=hidden]),select,textarea,button,a[href],progress,summary",
+  )) {
     if (visible(one) && !named(one)) flaws.push(`without a name: ${describe(one)}`);
     // Who speaks to the computer says what stands there; a sign such as × is not said.
     const [said, name] = [one.matches("button,a") ? one.textContent.trim() : "", one.getAttribute("aria-label")];
-    if (name && /^[a-z ]+$/i.test(said) && !name.includes(said)) flaws.push(`named otherwise than it reads: ${describe(one)}`);
+    if (name && /^[a-z ]+$/i.test(said) && !name.includes(said))
+      flaws.push(`named otherwise than it reads: ${describe(one)}`);
   }
   for (const one of document.querySelectorAll("img:not([alt])")) flaws.push(`image without alt: ${one.src}`);
 
-  const levels = [...document.querySelectorAll("main h1,main h2,main h3,main h4")].filter(visible).map((one) => Number(one.tagName[1]));
+  const levels = [...document.querySelectorAll("main h1,main h2,main h3,main h4")]
+    .filter(visible)
+    .map((one) => Number(one.tagName[1]));
   if (levels.filter((level) => level === 1).length !== 1) flaws.push(`headings of the first level: ${levels}`);
   levels.forEach((level, place) => {
     if (level > (levels[place - 1] ?? 0) + 1) flaws.push(`headings leave one out: ${levels}`);
@@ -23,7 +32,9 @@
   ids.filter((id, place) => ids.indexOf(id) !== place).forEach((id) => flaws.push(`twice the same id: ${id}`));
   if (!document.documentElement.lang || !document.title) flaws.push("no language or title");
   if (document.documentElement.scrollWidth > innerWidth) {
-    const wide = [...document.querySelectorAll("body *")].filter((one) => visible(one) && one.getBoundingClientRect().right > innerWidth + 1);
+    const wide = [...document.querySelectorAll("body *")].filter(
+      (one) => visible(one) && one.getBoundingClientRect().right > innerWidth + 1,
+    );
     flaws.push(`wider than the window: ${wide.map(describe).join(" | ")}`);
   }
 
@@ -37,7 +48,9 @@
     return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
   };
   const light = (rgb) => {
-    const [r, g, b] = rgb.map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4));
+    const [r, g, b] = rgb.map((value) =>
+      value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4,
+    );
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const behind = (one) => {
@@ -49,7 +62,13 @@
   const seen = new Set();
   while (texts.nextNode()) {
     const one = texts.currentNode.parentElement;
-    if (!texts.currentNode.data.trim() || seen.has(one) || !visible(one) || one.closest(":disabled,.unseen,option,.skip")) continue;
+    if (
+      !texts.currentNode.data.trim() ||
+      seen.has(one) ||
+      !visible(one) ||
+      one.closest(":disabled,.unseen,option,.skip")
+    )
+      continue;
     seen.add(one);
     const style = getComputedStyle(one);
     const size = parseFloat(style.fontSize);
@@ -60,4 +79,4 @@
     if (ratio < (large ? 3 : 4.5)) flaws.push(`contrast ${ratio.toFixed(2)}: ${describe(one)}`);
   }
   return flaws;
-}
+};

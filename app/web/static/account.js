@@ -48,7 +48,9 @@ onSubmit(byId("new-key"), async (form) => {
   await list();
 });
 
-byId("copy").addEventListener("click", (event) => copied(byId("secret").querySelector(".secret").textContent, event.currentTarget));
+byId("copy").addEventListener("click", (event) =>
+  copied(byId("secret").querySelector(".secret").textContent, event.currentTarget),
+);
 
 onSubmit(byId("password"), async (form) => {
   await call("PUT", "/api/v1/me/password", { current: form.get("current"), new: form.get("new") });

@@ -6,7 +6,9 @@ let query = {};
 let after = "";
 
 function row(entry) {
-  const detail = Object.entries(entry.detail ?? {}).map(([key, value]) => `${key} ${typeof value === "string" ? value : JSON.stringify(value)}`);
+  const detail = Object.entries(entry.detail ?? {}).map(
+    ([key, value]) => `${key} ${typeof value === "string" ? value : JSON.stringify(value)}`,
+  );
   const from = [entry.key && `key ${entry.key}`, entry.address].filter(Boolean).join(", ");
   return element(
     "tr",
@@ -14,7 +16,12 @@ function row(entry) {
     element("td", {}, moment(entry.at)),
     element("td", { "data-name": "Who" }, entry.actor, from && element("p", { class: "muted" }, from)),
     element("td", { "data-name": "Did what" }, entry.action),
-    element("td", { "data-name": "With" }, entry.object, detail.length ? element("p", { class: "muted" }, detail.join(", ")) : null),
+    element(
+      "td",
+      { "data-name": "With" },
+      entry.object,
+      detail.length ? element("p", { class: "muted" }, detail.join(", ")) : null,
+    ),
     element("td", { "data-name": "Request", class: "muted" }, entry.request_id),
   );
 }

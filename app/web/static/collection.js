@@ -48,7 +48,8 @@ async function fromTheBeginning() {
   const kept = table.children.length;
   table.replaceChildren();
   unsettled.clear();
-  do await more(); while (after && table.children.length < kept);
+  do await more();
+  while (after && table.children.length < kept);
 }
 
 async function watch() {
@@ -63,7 +64,8 @@ async function watch() {
 // One after the other, however many uploads end at the same time.
 let reading = Promise.resolve();
 function settled(document) {
-  if (!document || isSettled(document)) reading = reading.then(fromTheBeginning).catch((error) => say(error.message, true));
+  if (!document || isSettled(document))
+    reading = reading.then(fromTheBeginning).catch((error) => say(error.message, true));
   else put(document);
 }
 
@@ -99,7 +101,12 @@ byId("state").addEventListener("change", () => {
 
 byId("delete")?.addEventListener("click", async () => {
   const field = { pattern: name.replaceAll(".", "\\."), autocomplete: "off", autocapitalize: "none" };
-  const typed = await asked(`Delete ${name} with all its documents?`, "This cannot be undone. Type the collection's name", field, "Delete");
+  const typed = await asked(
+    `Delete ${name} with all its documents?`,
+    "This cannot be undone. Type the collection's name",
+    field,
+    "Delete",
+  );
   if (typed !== name) return;
   byId("delete").disabled = true;
   try {

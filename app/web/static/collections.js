@@ -22,13 +22,19 @@ async function list() {
 
 function tile(collection) {
   const states = Object.entries(collection.documents).filter(([, number]) => number);
-  const shown = states.map(([state, number]) => element("span", { class: `state ${state}` }, `${number} ${STATES[state] ?? state}`));
+  const shown = states.map(([state, number]) =>
+    element("span", { class: `state ${state}` }, `${number} ${STATES[state] ?? state}`),
+  );
   return element(
     "li",
     { class: "card" },
     element("h2", {}, element("a", { href: address(collection.name) }, collection.name)),
     element("p", { class: "muted small" }, PERMISSIONS[collection.permission] ?? collection.permission),
-    element("p", { class: "states" }, ...(shown.length ? shown : [element("span", { class: "muted small" }, "No document yet")])),
+    element(
+      "p",
+      { class: "states" },
+      ...(shown.length ? shown : [element("span", { class: "muted small" }, "No document yet")]),
+    ),
   );
 }
 
@@ -36,7 +42,12 @@ const form = byId("new");
 if (form) onSubmit(form, make);
 
 async function make(filled) {
-  await call("POST", "/api/v1/collections", { name: filled.get("name") }, { headers: { "Idempotency-Key": crypto.randomUUID() } });
+  await call(
+    "POST",
+    "/api/v1/collections",
+    { name: filled.get("name") },
+    { headers: { "Idempotency-Key": crypto.randomUUID() } },
+  );
   location.assign(address(filled.get("name")));
 }
 

@@ -39,7 +39,9 @@ function where(document) {
 
 // The row; ``changed`` is called when the document is gone or has another state.
 export function row(document, mayWrite, changed) {
-  const name = document.passages ? element("a", { href: `/documents/${document.id}/passages/0` }, document.title) : document.title;
+  const name = document.passages
+    ? element("a", { href: `/documents/${document.id}/passages/0` }, document.title)
+    : document.title;
   const file = document.title === document.file_name ? null : element("p", { class: "muted" }, document.file_name);
   return element(
     "tr",
@@ -55,12 +57,19 @@ export function row(document, mayWrite, changed) {
 function actions(document, mayWrite, changed) {
   const path = `/api/v1/documents/${document.id}`;
   const name = document.file_name;
-  const download = element("a", { class: "button plain", href: `${path}/source`, download: true, "aria-label": `Download ${name}` }, "Download");
+  const download = element(
+    "a",
+    { class: "button plain", href: `${path}/source`, download: true, "aria-label": `Download ${name}` },
+    "Download",
+  );
   if (!mayWrite) return [download];
   const ask = async (verb) => changed(await (await call("POST", `${path}/${verb}`)).json());
   const retry = action("Try again", () => ask("retry"), { class: "plain", "aria-label": `Try again: ${name}` });
   const cancel = action("Cancel", () => ask("cancel"), { class: "plain", "aria-label": `Cancel ${name}` });
-  const remove = action("Delete", () => removed(document, path, changed), { class: "plain danger", "aria-label": `Delete ${name}` });
+  const remove = action("Delete", () => removed(document, path, changed), {
+    class: "plain danger",
+    "aria-label": `Delete ${name}`,
+  });
   const givenUp = ["failed", "cancelled"].includes(document.state);
   return [givenUp ? retry : null, isSettled(document) ? null : cancel, download, remove];
 }

@@ -24,7 +24,8 @@ export function feedback(id, given) {
 
   function comment(verdict) {
     const name = `comment-${id}`;
-    const label = verdict === "up" ? "What was good? You may leave this out." : "What is wrong or missing? You may leave this out.";
+    const label =
+      verdict === "up" ? "What was good? You may leave this out." : "What is wrong or missing? You may leave this out.";
     const form = element(
       "form",
       {},

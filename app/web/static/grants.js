@@ -18,11 +18,24 @@ export async function showGrants(collection) {
 
   function row(grant) {
     const whose = `${KINDS[grant.kind].toLowerCase()} ${grant.name}`;
-    const options = Object.entries(WORDS).map(([value, words]) => element("option", { value, selected: value === grant.permission }, words));
+    const options = Object.entries(WORDS).map(([value, words]) =>
+      element("option", { value, selected: value === grant.permission }, words),
+    );
     const select = element("select", { "aria-label": `What ${whose} may do` }, ...options);
-    select.addEventListener("change", () => give(grant.kind, grant.name, select.value).catch((error) => say(error.message, true)));
-    const take = action("Take away", () => taken(grant, whose), { class: "plain danger", "aria-label": `Take away access of ${whose}` });
-    return element("tr", {}, element("td", {}, grant.name, element("span", { class: "muted" }, ` ${KINDS[grant.kind].toLowerCase()}`)), element("td", {}, select), element("td", { class: "actions" }, take));
+    select.addEventListener("change", () =>
+      give(grant.kind, grant.name, select.value).catch((error) => say(error.message, true)),
+    );
+    const take = action("Take away", () => taken(grant, whose), {
+      class: "plain danger",
+      "aria-label": `Take away access of ${whose}`,
+    });
+    return element(
+      "tr",
+      {},
+      element("td", {}, grant.name, element("span", { class: "muted" }, ` ${KINDS[grant.kind].toLowerCase()}`)),
+      element("td", {}, select),
+      element("td", { class: "actions" }, take),
+    );
   }
 
   async function give(kind, name, permission) {

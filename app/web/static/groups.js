@@ -17,11 +17,20 @@ export async function showGroups(changed) {
 
   function row(group) {
     const members = group.members.map((member) => {
-      const out = action("×", () => leave(group.name, member), { class: "plain danger", "aria-label": `Take ${member} out of ${group.name}` });
+      const out = action("×", () => leave(group.name, member), {
+        class: "plain danger",
+        "aria-label": `Take ${member} out of ${group.name}`,
+      });
       return element("span", { class: "member" }, member, out);
     });
-    const add = action("Add a member", () => join(group.name), { class: "plain", "aria-label": `Add a member to ${group.name}` });
-    const remove = action("Delete", () => removed(group.name), { class: "plain danger", "aria-label": `Delete group ${group.name}` });
+    const add = action("Add a member", () => join(group.name), {
+      class: "plain",
+      "aria-label": `Add a member to ${group.name}`,
+    });
+    const remove = action("Delete", () => removed(group.name), {
+      class: "plain danger",
+      "aria-label": `Delete group ${group.name}`,
+    });
     return element(
       "tr",
       {},
@@ -32,7 +41,12 @@ export async function showGroups(changed) {
   }
 
   async function join(group) {
-    const name = await asked(`Add to ${group}`, "Name of the person", { autocapitalize: "none", autocomplete: "off" }, "Add");
+    const name = await asked(
+      `Add to ${group}`,
+      "Name of the person",
+      { autocapitalize: "none", autocomplete: "off" },
+      "Add",
+    );
     if (!name) return;
     await call("PUT", `${address(group)}/members/${encodeURIComponent(name.trim())}`);
     await told(`${name.trim()} is in ${group}.`);
@@ -56,7 +70,12 @@ export async function showGroups(changed) {
   }
 
   onSubmit(byId("new-group"), async (form) => {
-    await call("POST", "/api/v1/groups", { name: form.get("name") }, { headers: { "Idempotency-Key": crypto.randomUUID() } });
+    await call(
+      "POST",
+      "/api/v1/groups",
+      { name: form.get("name") },
+      { headers: { "Idempotency-Key": crypto.randomUUID() } },
+    );
     byId("new-group").reset();
     await told(`Group ${form.get("name")} is there.`);
   });

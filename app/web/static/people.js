@@ -22,7 +22,13 @@ function row(user) {
   return element(
     "tr",
     {},
-    element("td", {}, element("strong", {}, user.name), " ", user.name === me ? element("span", { class: "muted" }, "you") : shut),
+    element(
+      "td",
+      {},
+      element("strong", {}, user.name),
+      " ",
+      user.name === me ? element("span", { class: "muted" }, "you") : shut,
+    ),
     element("td", { "data-name": "Role" }, role(user)),
     element("td", { "data-name": "Groups" }, user.groups.join(", ") || "none"),
     element("td", { "data-name": "Since" }, moment(user.created_at)),
@@ -35,17 +41,30 @@ function role(user) {
   if (user.name === me) return user.role;
   const options = ROLES.map((name) => element("option", { selected: name === user.role }, name));
   const select = element("select", { "aria-label": `Role of ${user.name}` }, ...options);
-  select.addEventListener("change", () => changed(user.name, { role: select.value }, `${user.name} is now ${select.value}.`).catch((error) => say(error.message, true)));
+  select.addEventListener("change", () =>
+    changed(user.name, { role: select.value }, `${user.name} is now ${select.value}.`).catch((error) =>
+      say(error.message, true),
+    ),
+  );
   return select;
 }
 
 function actions(user) {
-  const password = action("New password", () => reset(user.name), { class: "plain", "aria-label": `New password for ${user.name}` });
+  const password = action("New password", () => reset(user.name), {
+    class: "plain",
+    "aria-label": `New password for ${user.name}`,
+  });
   if (user.name === me) return [];
   const disabled = !user.disabled;
   const done = disabled ? `${user.name} is shut out.` : `${user.name} may sign in again.`;
-  const door = action(disabled ? "Shut out" : "Let in", () => changed(user.name, { disabled }, done), { class: "plain", "aria-label": `${disabled ? "Shut out" : "Let in"} ${user.name}` });
-  const remove = action("Delete", () => removed(user.name), { class: "plain danger", "aria-label": `Delete ${user.name}` });
+  const door = action(disabled ? "Shut out" : "Let in", () => changed(user.name, { disabled }, done), {
+    class: "plain",
+    "aria-label": `${disabled ? "Shut out" : "Let in"} ${user.name}`,
+  });
+  const remove = action("Delete", () => removed(user.name), {
+    class: "plain danger",
+    "aria-label": `Delete ${user.name}`,
+  });
   return [password, door, remove];
 }
 
@@ -70,7 +89,9 @@ async function removed(name) {
 }
 
 onSubmit(byId("new-user"), async (form) => {
-  await call("POST", "/api/v1/users", Object.fromEntries(form), { headers: { "Idempotency-Key": crypto.randomUUID() } });
+  await call("POST", "/api/v1/users", Object.fromEntries(form), {
+    headers: { "Idempotency-Key": crypto.randomUUID() },
+  });
   byId("new-user").reset();
   say(`${form.get("name")} is added.`);
   await list();

@@ -45,7 +45,9 @@ export async function read(path, options) {
 export async function problemOf(status, retryAfter, body) {
   if (status === 401) location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
   const fallback = { ...UNREACHABLE, status, detail: `The platform answers ${status}` };
-  const told = await Promise.resolve().then(body).catch(() => fallback);
+  const told = await Promise.resolve()
+    .then(body)
+    .catch(() => fallback);
   return new ProblemError({ ...(told.detail ? told : fallback), retry_after: Number(retryAfter) || 0 });
 }
 
@@ -86,9 +88,18 @@ export function byId(id) {
 
 export function problemBox(error, ...more) {
   if (!(error instanceof ProblemError)) console.error(error);
-  const told = error instanceof ProblemError ? error : new ProblemError({ detail: `This page: ${error.message}`, help: "Load it again" });
+  const told =
+    error instanceof ProblemError
+      ? error
+      : new ProblemError({ detail: `This page: ${error.message}`, help: "Load it again" });
   const number = told.requestId && element("small", { class: "muted" }, `Request ${told.requestId}`);
-  return element("div", { class: "problem", role: "alert" }, element("p", {}, `${told.message} ${told.help}`), ...more, number || null);
+  return element(
+    "div",
+    { class: "problem", role: "alert" },
+    element("p", {}, `${told.message} ${told.help}`),
+    ...more,
+    number || null,
+  );
 }
 
 // Do the work of a form when it is sent; its problems are told at its end, and go with the next try.
@@ -135,7 +146,12 @@ export function say(text, bad = false) {
   line.classList.toggle("bad", bad);
   line.textContent = text;
   clearTimeout(forgetting);
-  forgetting = setTimeout(() => { line.textContent = ""; }, bad ? 20000 : 6000);
+  forgetting = setTimeout(
+    () => {
+      line.textContent = "";
+    },
+    bad ? 20000 : 6000,
+  );
 }
 
 export function moment(written) {
@@ -152,14 +168,18 @@ export function bytes(number) {
 }
 
 export function pause(milliseconds) {
-  return new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds);
+  });
 }
 
 export async function copied(text, button) {
   await navigator.clipboard.writeText(text);
   const before = button.textContent;
   button.textContent = "Copied";
-  setTimeout(() => { button.textContent = before; }, 2000);
+  setTimeout(() => {
+    button.textContent = before;
+  }, 2000);
 }
 
 function sentence(text) {

@@ -19,7 +19,12 @@ function show(ready, parts) {
   byId("overall").textContent = ready ? "Questions are answered" : "Not everything works now";
   const rows = Object.entries(parts).map(([name, word]) => {
     const well = word === "ready";
-    const state = element("dd", {}, element("span", { class: `state ${well ? "indexed" : "failed"}` }, well ? "works" : "does not work"), well ? "" : ` ${word}`);
+    const state = element(
+      "dd",
+      {},
+      element("span", { class: `state ${well ? "indexed" : "failed"}` }, well ? "works" : "does not work"),
+      well ? "" : ` ${word}`,
+    );
     return element("div", {}, element("dt", {}, NAMES[name] ?? name), state);
   });
   byId("parts").replaceChildren(...rows);

@@ -29,7 +29,11 @@ export function newTurn(question) {
       body.replaceChildren(problemBox(error, action("Ask again", again)));
     },
     answer(answer, closest = []) {
-      body.replaceChildren(...(answer.supported ? supported(answer) : refused(closest)), leftOut(answer), about(answer));
+      body.replaceChildren(
+        ...(answer.supported ? supported(answer) : refused(closest)),
+        leftOut(answer),
+        about(answer),
+      );
     },
   };
 }
@@ -50,10 +54,20 @@ function supported(answer) {
 
 function refused(closest) {
   const passages = closest.map((passage) =>
-    element("li", {}, element("a", { href: linkTo(passage) }, passage.title), element("span", { class: "muted" }, placeOf(passage) && ` · ${placeOf(passage)}`)),
+    element(
+      "li",
+      {},
+      element("a", { href: linkTo(passage) }, passage.title),
+      element("span", { class: "muted" }, placeOf(passage) && ` · ${placeOf(passage)}`),
+    ),
   );
-  const found = passages.length ? [element("h3", {}, "Closest passages"), element("ul", { class: "sources" }, ...passages)] : [];
-  return [element("p", { class: "text" }, "Not in the documents: no passage of this collection supports an answer."), ...found];
+  const found = passages.length
+    ? [element("h3", {}, "Closest passages"), element("ul", { class: "sources" }, ...passages)]
+    : [];
+  return [
+    element("p", { class: "text" }, "Not in the documents: no passage of this collection supports an answer."),
+    ...found,
+  ];
 }
 
 function leftOut(answer) {
@@ -68,23 +82,37 @@ function leftOut(answer) {
 
 function about(answer) {
   const copy = action("Copy answer", () => copied(plain(answer), copy), { class: "plain" });
-  const model = element("span", { class: "muted small grow" }, answer.model ? `Written by ${answer.model}, checked against the documents` : "");
-  return element("footer", {}, element("div", { class: "row" }, model, answer.supported ? copy : ""), feedback(answer.id, answer.feedback));
+  const model = element(
+    "span",
+    { class: "muted small grow" },
+    answer.model ? `Written by ${answer.model}, checked against the documents` : "",
+  );
+  return element(
+    "footer",
+    {},
+    element("div", { class: "row" }, model, answer.supported ? copy : ""),
+    feedback(answer.id, answer.feedback),
+  );
 }
 
 // The text with each [1] as a link to the passage behind it; a number without a source stays as it is.
 function withLinks(text, citations) {
   const known = new Map(citations.map((citation) => [`${citation.number}`, citation]));
   // No line begins with a number that belongs to the word before it.
-  return text.replace(/ (?=\[\d+\])/g, "\u00a0").split(MARKER).map((piece, place) => {
-    const citation = place % 2 ? known.get(piece) : null;
-    if (!citation) return place % 2 ? `[${piece}]` : piece;
-    const name = `Source ${piece}: ${[citation.title, placeOf(citation)].filter(Boolean).join(", ")}`;
-    return element("a", { class: "marker", href: linkTo(citation, citation.quote), "aria-label": name }, piece);
-  });
+  return text
+    .replace(/ (?=\[\d+\])/g, "\u00a0")
+    .split(MARKER)
+    .map((piece, place) => {
+      const citation = place % 2 ? known.get(piece) : null;
+      if (!citation) return place % 2 ? `[${piece}]` : piece;
+      const name = `Source ${piece}: ${[citation.title, placeOf(citation)].filter(Boolean).join(", ")}`;
+      return element("a", { class: "marker", href: linkTo(citation, citation.quote), "aria-label": name }, piece);
+    });
 }
 
 function plain(answer) {
-  const sources = answer.citations.map((citation) => `[${citation.number}] ${[citation.title, placeOf(citation)].filter(Boolean).join(", ")}`);
+  const sources = answer.citations.map(
+    (citation) => `[${citation.number}] ${[citation.title, placeOf(citation)].filter(Boolean).join(", ")}`,
+  );
   return [answer.answer, "", ...sources].join("\n");
 }

@@ -19,7 +19,12 @@ function newLine(file, list) {
   const state = element("span", { class: "muted" }, "waits for its turn");
   const bar = element("progress", { max: 1, value: 0, "aria-label": `Upload of ${file.name}` });
   const body = element("div", {}, bar);
-  const item = element("li", {}, element("div", { class: "row between" }, element("strong", {}, file.name), state), body);
+  const item = element(
+    "li",
+    {},
+    element("div", { class: "row between" }, element("strong", {}, file.name), state),
+    body,
+  );
   list.append(item);
   return { item, state, bar, body };
 }
@@ -34,7 +39,9 @@ async function sent(file, line, path, settled) {
     follow(document, line).then(settled, (error) => failed(error, line));
     settled(document);
   } catch (error) {
-    const again = action("Try again", () => sent(file, line, path, settled), { "aria-label": `Try again: ${file.name}` });
+    const again = action("Try again", () => sent(file, line, path, settled), {
+      "aria-label": `Try again: ${file.name}`,
+    });
     failed(error, line, again);
   }
 }
@@ -72,7 +79,12 @@ function post(file, path, key, line) {
     request.addEventListener("error", () => reject(unreachable()));
     request.addEventListener("load", async () => {
       if (request.status === 202) resolve(JSON.parse(request.responseText));
-      else reject(await problemOf(request.status, request.getResponseHeader("Retry-After"), () => JSON.parse(request.responseText)));
+      else
+        reject(
+          await problemOf(request.status, request.getResponseHeader("Retry-After"), () =>
+            JSON.parse(request.responseText),
+          ),
+        );
     });
     request.open("POST", path);
     request.setRequestHeader("Idempotency-Key", key);
