@@ -19,11 +19,6 @@ class NewGroup(BaseModel):
     name: Name
 
 
-class GroupNamed(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"example": {"name": "engineers"}})
-    name: str
-
-
 class GroupShown(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"name": "engineers", "members": ["ada", "grace"]}})
     name: str
@@ -45,11 +40,13 @@ async def add_group(_: Admin, by: By, here: Here, new_id: NewId, wanted: NewGrou
 
 
 @router.get("")
-def list_groups(_: Admin, here: Here, after: After = "", limit: Limit = 100) -> Page[GroupNamed]:
-    """Every group by name."""
+def list_groups(_: Admin, here: Here, after: After = "", limit: Limit = 100) -> Page[GroupShown]:
+    """Every group by name, with its members."""
     place = place_of(after, 1) or ("",)
     found = here.fresh(lambda connection: groups.listed(connection, limit + 1, place[0]))
-    return page(found, limit, lambda group: (group.name,), lambda group: GroupNamed(name=group.name))
+    return page(
+        found, limit, lambda group: (group.name,), lambda group: GroupShown(name=group.name, members=group.members)
+    )
 
 
 @router.get("/{name}")

@@ -79,10 +79,9 @@ class Vectors:
     async def remove(self, collection_id: UUID, ids: Sequence[str]) -> None:
         """Take the passages out; those not there are no error."""
         async with self._call() as client:
-            collection = await client.get_or_create_collection(
-                _name(collection_id), embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
-            )
-            await collection.delete(ids=list(ids))
+            collection = await _found(client, _name(collection_id))
+            if collection:
+                await collection.delete(ids=list(ids))
 
     async def collections(self) -> set[UUID]:
         """Ids of the collections that there are here."""
@@ -93,19 +92,19 @@ class Vectors:
     async def ids(self, collection_id: UUID, limit: int, offset: int) -> list[str]:
         """Some ids of the collection's passages, in an order that stays while nothing is written."""
         async with self._call() as client:
-            collection = await _found(client, collection_id)
+            collection = await _found(client, _name(collection_id))
             return list((await collection.get(limit=limit, offset=offset, include=[]))["ids"]) if collection else []
 
     async def present(self, collection_id: UUID, ids: Sequence[str]) -> set[str]:
         """Those of the passages that are in."""
         async with self._call() as client:
-            collection = await _found(client, collection_id) if ids else None
+            collection = await _found(client, _name(collection_id)) if ids else None
             return set((await collection.get(ids=list(ids), include=[]))["ids"]) if collection else set()
 
     async def drop(self, collection_id: UUID) -> int:
         """Delete the collection; how many passages it held."""
         async with self._call() as client:
-            collection = await _found(client, collection_id)
+            collection = await _found(client, _name(collection_id))
             held = await collection.count() if collection else 0
             if collection:
                 await client.delete_collection(collection.name)
@@ -115,10 +114,10 @@ class Vectors:
     async def progress(self) -> Progress | None:
         """How far the index has come; None when it is empty."""
         async with self._call() as client:
-            names = [collection.name for collection in await client.list_collections()]
-            if POSITION not in names:
+            collection = await _found(client, POSITION)
+            if collection is None:
                 return None
-            kept = (await client.get_collection(POSITION, embedding_function=None)).metadata or {}
+            kept = collection.metadata or {}
         position = Position(int(kept["xid"]), int(kept["seq"]), str(kept["token"]))
         return Progress(position, bool(kept["filled"]))
 
@@ -148,7 +147,7 @@ class Vectors:
         async with self._call() as client:
             collection = self._collections.get(collection_id)
             if collection is None:
-                collection = await _found(client, collection_id)
+                collection = await _found(client, _name(collection_id))
                 if collection is None:
                     return []
                 self._collections[collection_id] = collection
@@ -186,15 +185,21 @@ def _chroma_error() -> type[Exception]:
     return error
 
 
+def _not_found() -> type[Exception]:
+    error: type[Exception] = importlib.import_module("chromadb.errors").NotFoundError
+    return error
+
+
 def _as_chroma(vectors: list[Vector]) -> Any:
     # Chroma's annotation asks for an array of integers and floats at once, which no array is.
     return vectors
 
 
-async def _found(client: "AsyncClientAPI", collection_id: UUID) -> "AsyncCollection | None":
-    if _name(collection_id) not in [known.name for known in await client.list_collections()]:
+async def _found(client: "AsyncClientAPI", name: str) -> "AsyncCollection | None":
+    try:
+        return await client.get_collection(name, embedding_function=None)
+    except _not_found():
         return None
-    return await client.get_collection(_name(collection_id), embedding_function=None)
 
 
 def _name(collection_id: UUID) -> str:

@@ -12,6 +12,14 @@ class Group:
     name: str
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A group as a list shows it, with the names of its members in order."""
+
+    name: str
+    members: list[str]
+
+
 def create(connection: Connection, new_id: UUID, name: str) -> Group | None:
     """The new group, made now or by an earlier try of the same; None when the name or the id is another's."""
     connection.execute(
@@ -27,10 +35,14 @@ def find(connection: Connection, name: str) -> Group | None:
     return Group(row.id, row.name) if row else None
 
 
-def listed(connection: Connection, limit: int, after: str = "") -> list[Group]:
-    """Groups by name, those behind ``after``."""
-    statement = text("select id, name from groups where name > :after order by name limit :limit")
-    return [Group(row.id, row.name) for row in connection.execute(statement, {"after": after, "limit": limit})]
+def listed(connection: Connection, limit: int, after: str = "") -> list[Filled]:
+    """Groups by name with their members, those behind ``after``."""
+    statement = text(
+        "select g.name, array(select u.name from members m join users u on u.id = m.user_id where m.group_id = g.id"
+        " order by u.name) as members from groups g where g.name > :after order by g.name limit :limit"
+    )
+    rows = connection.execute(statement, {"after": after, "limit": limit})
+    return [Filled(row.name, list(row.members)) for row in rows]
 
 
 def members(connection: Connection, group_id: UUID) -> list[str]:

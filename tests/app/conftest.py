@@ -148,7 +148,8 @@ def contract(site: Site, admin: Person, collection: str) -> str:
     return collection
 
 
-@pytest.fixture(scope="session")
+# Beside it nothing of asyncio runs in this thread, so it must not live on into the other files.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as running:
         yield running

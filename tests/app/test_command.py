@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.app import formats
-from tests.app.servers import ROOT, free_port
+from tests.app.servers import ROOT, free_port, wait_for
 from tests.app.site import PASSWORD, Person, Site
 
 
@@ -172,6 +172,7 @@ def test_collections_and_status(site: Site, rag: Shell, collection: str) -> None
     listed = [line.split("\t")[:2] for line in rag("collections").stdout.splitlines()]
     well = rag("status")
     site.ollama.stop()
+    wait_for("the platform has noticed", lambda: site.readiness().status_code != 200)
     sick = rag("status")
 
     assert [collection, "manage"] in listed

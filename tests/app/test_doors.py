@@ -138,7 +138,7 @@ def test_documents_wait_while_their_door_is_busy_and_count_it_as_nobodys_mistake
 def test_who_hangs_up_leaves_the_line_and_ends_the_work(way: Doors) -> None:
     host = way.ollamas[0]
     host.holds = True
-    closed, chats = host.closed, len(host.chats)
+    closed, chats = sum(one.closed for one in way.ollamas), len(host.chats)
     with ThreadPoolExecutor(8) as pool:
         others = [pool.submit(chat, way.other[0]) for _ in range(PLACES)]
         wait_for("one host is full", lambda: host.in_flight == PLACES)

@@ -1,7 +1,7 @@
 // Groups and their members; ``changed`` is called when somebody came or went.
 
 import { asked, confirmed } from "./dialogs.js";
-import { action, byId, call, element, every, onSubmit, read, say } from "./shared.js";
+import { action, byId, call, element, every, onSubmit, say } from "./shared.js";
 
 function address(name) {
   return `/api/v1/groups/${encodeURIComponent(name)}`;
@@ -10,7 +10,7 @@ function address(name) {
 export async function showGroups(changed) {
   async function list() {
     const rows = [];
-    for await (const { name } of every("/api/v1/groups")) rows.push(row(await read(address(name))));
+    for await (const group of every("/api/v1/groups")) rows.push(row(group));
     byId("groups").replaceChildren(...rows);
     byId("no-groups").hidden = rows.length > 0;
   }

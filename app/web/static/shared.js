@@ -56,10 +56,13 @@ export function unreachable() {
 }
 
 // The items of a list, page after page, as they come.
+// As many as the API gives in one page.
+const MOST = 500;
+
 export async function* every(path, query = {}) {
   let after = "";
   do {
-    const page = await onePage(path, { ...query, after });
+    const page = await onePage(path, { limit: MOST, ...query, after });
     yield* page.items;
     after = page.next;
   } while (after);
