@@ -151,15 +151,22 @@ class Site:
     def wait_until_in_step(self, seconds: float = 20) -> None:
         """Every change so far is in the index."""
         with self.database.connect() as connection:
-            last = connection.execute(text("select coalesce(max(seq), 0) from changes")).scalar_one()
+            # In the order in which they are applied: of two at a time the later number may come first.
+            statement = text(
+                "select xid::text::bigint as xid, seq from changes order by changes.xid desc, seq desc limit 1"
+            )
+            row = connection.execute(statement).first()
+        last = (row.xid, row.seq) if row else (0, 0)
         wait_for("the index is in step", lambda: self._position() >= last, seconds)
 
-    def _position(self) -> int:
+    def _position(self) -> tuple[int, int]:
         base = f"http://127.0.0.1:{self.environment['CHROMA_PORT']}/api/v2/tenants/default_tenant/databases"
-        for collection in httpx.get(f"{base}/default_database/collections", trust_env=False).json():
+        for collection in httpx.get(
+            f"{base}/default_database/collections", params={"limit": 10_000}, trust_env=False
+        ).json():
             if collection["name"] == "rag-position":
-                return int(collection["metadata"]["seq"])
-        return -1
+                return int(collection["metadata"]["xid"]), int(collection["metadata"]["seq"])
+        return -1, -1
 
 
 def engine(port: int, name: str = "rag") -> Engine:
