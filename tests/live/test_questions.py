@@ -3,7 +3,7 @@
 import io
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -208,7 +208,7 @@ try:
 except HTTPError as refused:
     print(refused.code)
 """
-    with fleet.signed_in() as leaving:
+    with closing(fleet.signed_in()) as leaving:
         token = leaving.headers["Authorization"]
 
         def status(name: str) -> int:
