@@ -171,6 +171,8 @@ def test_the_comparison_removes_orphans_and_puts_back_what_is_missing(
 ) -> None:
     documents = filled(admin, collection, 6)
     site.wait_until_in_step()
+    # Whoever took rows away past the program has left vectors behind; they are not what is counted here.
+    assert site.run("app.index.reconcile").returncode == 0
     chroma, collection_id, gone = Chroma(site), id_of(site, collection), str(uuid4())
     whole = chroma.ids(collection_id)
     # A vector of a deleted document, an id of nobody's, a whole collection that is no more, and two vectors less.
