@@ -55,6 +55,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Figure:
+    """One measure as `make bench` writes it; ``must`` is a limit in words, empty when nothing is promised."""
+
     area: str
     what: str
     value: float | None
@@ -188,9 +190,7 @@ class Measured:
         while after is not None:
             path = f"/api/v1/collections/{self._collection}/documents"
             page = self._call("GET", path, params={"after": after, "limit": 500})
-            names |= {
-                document["id"]: document["file_name"] for document in page.get("items", page.get("documents", ()))
-            }
+            names |= {document["id"]: document["file_name"] for document in page["items"]}
             after = page["next"]
         return names
 

@@ -138,8 +138,11 @@ async def sign_out(who: Who, by: By, here: Here) -> None:
     await end_session(here, by, who)
 
 
-async def verified(here: Context, by: Actor, password: str) -> Account:
-    """The account whose password this is; raise 401 otherwise, and 429 when guesses come too fast."""
+async def verified(here: Context, by: Actor, password: str, what: str = "sign-in") -> Account:
+    """The account whose password this is; raise 401 otherwise, and 429 when guesses come too fast.
+
+    ``what`` the password is shown for stands in the audit.
+    """
     # Each check costs 64 MiB and a core for a moment; a flood of guesses must not take both from questions.
     try:
         async with asyncio.timeout(SIGN_IN_WAIT_SECONDS):
@@ -148,7 +151,7 @@ async def verified(here: Context, by: Actor, password: str) -> Account:
         metrics.SIGN_INS.labels("shed").inc()
         raise Problem(429, "sign-ins = too many at once; fewer", "try again in a moment", retry=True) from None
     try:
-        account = await run_in_threadpool(_checked, here, by, password)
+        account = await run_in_threadpool(_checked, here, by, password, what)
     finally:
         here.sign_ins.release()
     if account is None:
@@ -156,7 +159,7 @@ async def verified(here: Context, by: Actor, password: str) -> Account:
     return account
 
 
-def _checked(here: Context, by: Actor, password: str) -> Account | None:
+def _checked(here: Context, by: Actor, password: str, what: str) -> Account | None:
     """The account whose password this is, and None otherwise, after a pause when there were many wrong ones."""
     source = guesses.source(by.name, by.address)
 
@@ -169,21 +172,21 @@ def _checked(here: Context, by: Actor, password: str) -> Account | None:
     verdict = passwords.check(known.password_hash if known else None, password)
     metrics.SIGN_INS.labels("accepted" if verdict.fits else "refused").inc()
     if known is None or not verdict.fits:
-        _refused(here, by, source, known)
+        _refused(here, by, source, known, what)
         return None
-    _accepted(here, by, source, tally)
+    _accepted(here, by, source, tally, what)
     better = verdict.better_hash
     if better:
         here.later.write("better hash", lambda connection: users.keep_better_hash(connection, known, better))
     return known
 
 
-def _refused(here: Context, by: Actor, source: Source, known: Account | None) -> None:
+def _refused(here: Context, by: Actor, source: Source, known: Account | None, what: str) -> None:
     # Where a name should stand, people type their password: only one that somebody has is written down.
     named = replace(by, name=known.user.name if known else "unknown")
 
     def noted(connection: Connection) -> None:
-        audit.note(connection, named, "sign-in.refused", "token")
+        audit.note(connection, named, f"{what}.refused", "token")
 
     def counted(connection: Connection) -> None:
         guesses.count(connection, source, by.stamp)
@@ -194,12 +197,12 @@ def _refused(here: Context, by: Actor, source: Source, known: Account | None) ->
         here.later.write("sign-in", noted)
 
 
-def _accepted(here: Context, by: Actor, source: Source, tally: Tally) -> None:
+def _accepted(here: Context, by: Actor, source: Source, tally: Tally, what: str) -> None:
     here.guard.forgive(source)
 
     def noted(connection: Connection) -> None:
         guesses.forgive(connection, source)
-        audit.note(connection, by, "sign-in.accepted", "token")
+        audit.note(connection, by, f"{what}.accepted", "token")
 
     # Whoever signs in does not wait for a primary, unless there is something to forgive.
     if not (tally.wrong and here.written_now(noted)):
@@ -255,7 +258,7 @@ async def change_password(request: Request, who: Who, by: By, here: Here, wanted
     wrong = Problem(403, "current = wrong; your password", "ask an administrator for a new one")
     # As slow as a sign-in: who found an open browser must not guess faster than who stands before the door.
     try:
-        known = await verified(here, by, wanted.current)
+        known = await verified(here, by, wanted.current, "password")
     except Problem as problem:
         raise wrong if problem.status == 401 else problem from None
     replacement = await run_in_threadpool(passwords.hashed, wanted.new)

@@ -120,12 +120,13 @@ async def _events(here: Context, asking: Asking, began: float) -> AsyncGenerator
     answering = ask(settings, here.inference, asking.question, found, began, asking.earlier)
     async with aclosing(answering) as events:
         async for event in events:
-            if event.name == "answer":
-                record = _record(asking, event, time.monotonic() - began)
-                here.recorder.record(record, asking.by, asking.where.name)
-                ids = {"id": str(asking.id), "conversation": str(asking.conversation_id)}
-                event = Event("answer", ids | event.data, event.usage)  # noqa: PLW2901 - the same event, signed
-            yield event
+            if event.name != "answer":
+                yield event
+                continue
+            record = _record(asking, event, time.monotonic() - began)
+            here.recorder.record(record, asking.by, asking.where.name)
+            ids = {"id": str(asking.id), "conversation": str(asking.conversation_id)}
+            yield Event("answer", ids | event.data, event.usage)
 
 
 def _record(asking: Asking, event: Event, seconds: float) -> Question:

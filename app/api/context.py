@@ -163,11 +163,6 @@ def caller(request: Request, here: Here, _: Annotated[object, Security(BEARER)] 
 Who = Annotated[Caller, Depends(caller)]
 
 
-def signed_in(request: Request, here: Here) -> User:
-    """The user whose token or API key came with the request; raise 401 otherwise."""
-    return caller(request, here).user
-
-
 def _user(who: Who) -> User:
     return who.user
 

@@ -1,6 +1,5 @@
 """What one asked before: questions, conversations, and what one thinks of the answers."""
 
-from datetime import datetime
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -9,7 +8,7 @@ from sqlalchemy import Connection
 from app import metrics
 from app.api import shapes
 from app.api.context import Here, Me
-from app.api.paging import After, Limit, Page, page, place_of
+from app.api.paging import After, Limit, Page, page, time_and_id
 from app.api.problems import Problem, not_found
 from app.store import conversations, questions
 from app.store.conversations import Conversation
@@ -23,7 +22,7 @@ MOST_TURNS = 200
 @router.get("/questions")
 def list_questions(me: Me, here: Here, after: After = "", limit: Limit = 50) -> Page[shapes.Turn]:
     """One's own questions with their answers, the latest first; each is written down shortly after its answer."""
-    behind = _behind(after)
+    behind = time_and_id(after)
     place = questions.Place(*behind) if behind else None
     found = here.fresh(lambda connection: questions.of_user(connection, me.id, limit + 1, place))
     return page(found, limit, lambda entry: (entry.asked_at.isoformat(), str(entry.id)), _turn)
@@ -45,7 +44,7 @@ async def judge(me: Me, here: Here, question_id: UUID, wanted: shapes.Verdict) -
 @router.get("/conversations")
 def list_conversations(me: Me, here: Here, after: After = "", limit: Limit = 50) -> Page[shapes.Conversation]:
     """One's own conversations, the last one asked in first."""
-    behind = _behind(after)
+    behind = time_and_id(after)
     place = conversations.Place(*behind) if behind else None
     found = here.fresh(lambda connection: conversations.of_user(connection, me.id, limit + 1, place))
     return page(
@@ -85,13 +84,3 @@ def _turn(entry: Entry) -> shapes.Turn:
             "feedback": entry.feedback and entry.feedback.__dict__,
         }
     )
-
-
-def _behind(after: str) -> tuple[datetime, UUID] | None:
-    place = place_of(after, 2)
-    if place is None:
-        return None
-    try:
-        return datetime.fromisoformat(place[0]), UUID(place[1])
-    except ValueError:
-        raise Problem(422, f"after = {after[:40]}; the next of an earlier answer", "begin without after") from None

@@ -40,7 +40,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer to the caller more tha
         self,
         status: int,
         error: str,
-        help: str,  # noqa: A002
+        help: str,  # noqa: A002 - as the body names it
         retry: bool = False,
         seconds: int = RETRY_SECONDS,
     ) -> None:

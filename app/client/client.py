@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TypeVar
-from urllib.parse import quote
 from uuid import UUID
 
 import httpx
@@ -25,7 +24,7 @@ from app.client.results import (
     Result,
     Tokens,
 )
-from app.client.transport import Problem, Transport
+from app.client.transport import Problem, Transport, part
 
 Kind = TypeVar("Kind", bound=Result)
 Told = Callable[[int], None]
@@ -73,7 +72,7 @@ class Client:
 
     def collection(self, name: str) -> Collection:
         """One of them, with the number of its documents by state."""
-        return self._one(Collection, "GET", f"/api/v1/collections/{_part(name)}")
+        return self._one(Collection, "GET", f"/api/v1/collections/{part(name)}")
 
     def add_collection(self, name: str) -> Collection:
         """A new one, which its maker manages."""
@@ -81,7 +80,7 @@ class Client:
 
     def delete_collection(self, name: str) -> None:
         """Take it away with all its documents."""
-        self._transport.call("DELETE", f"/api/v1/collections/{_part(name)}")
+        self._transport.call("DELETE", f"/api/v1/collections/{part(name)}")
 
     # --- documents
 
@@ -89,12 +88,12 @@ class Client:
         """Store a document, which is searchable some time later; ``told`` hears how far it got on, and back."""
         source = io.BytesIO(content) if isinstance(content, bytes) else content
         sent = _Told(source, told) if told else source
-        path = f"/api/v1/collections/{_part(collection)}/documents"
+        path = f"/api/v1/collections/{part(collection)}/documents"
         return self._one(Document, "POST", path, files={"file": (name, sent)})
 
     def documents(self, collection: str, state: str = "") -> Iterator[Document]:
         """The collection's documents by file name, all or those in one state."""
-        path = f"/api/v1/collections/{_part(collection)}/documents"
+        path = f"/api/v1/collections/{part(collection)}/documents"
         return self._transport.pages(path, Document, **({"state": state} if state else {}))
 
     def document(self, document: UUID) -> Document:
@@ -212,10 +211,6 @@ class _Told(io.RawIOBase):
 
     def tell(self) -> int:
         return self._source.tell()
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")
 
 
 def _events(lines: Iterator[str]) -> Iterator[Event]:

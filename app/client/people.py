@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from typing import Any, Literal
-from urllib.parse import quote
 
 from app.client.results import AuditEntry, Grant, Group, Key, Me, Tokens, User
-from app.client.transport import Transport
+from app.client.transport import Transport, part
 
 Kind = Literal["user", "group"]
 
@@ -40,7 +39,7 @@ class People:
 
     def keys(self, user: str = "") -> Iterator[Key]:
         """One's own, or for administrators somebody else's."""
-        return self._transport.pages(f"/api/v1/users/{_part(user)}/keys" if user else "/api/v1/keys", Key)
+        return self._transport.pages(f"/api/v1/users/{part(user)}/keys" if user else "/api/v1/keys", Key)
 
     def add_key(self, name: str, scopes: list[str], expires_in_days: int | None = None) -> Key:
         """A new key, whose secret is shown this once."""
@@ -49,8 +48,8 @@ class People:
 
     def delete_key(self, key: str, user: str = "") -> None:
         """End a key at once."""
-        where = f"/api/v1/users/{_part(user)}/keys" if user else "/api/v1/keys"
-        self._transport.call("DELETE", f"{where}/{_part(key)}")
+        where = f"/api/v1/users/{part(user)}/keys" if user else "/api/v1/keys"
+        self._transport.call("DELETE", f"{where}/{part(key)}")
 
     # --- users and groups
 
@@ -65,11 +64,11 @@ class People:
 
     def change_user(self, name: str, **changes: Any) -> User:
         """Another password or role, or ``disabled``."""
-        return self._transport.one(User, "PATCH", f"/api/v1/users/{_part(name)}", json=changes)
+        return self._transport.one(User, "PATCH", f"/api/v1/users/{part(name)}", json=changes)
 
     def delete_user(self, name: str) -> None:
         """Take a person away for good."""
-        self._transport.call("DELETE", f"/api/v1/users/{_part(name)}")
+        self._transport.call("DELETE", f"/api/v1/users/{part(name)}")
 
     def groups(self) -> Iterator[Group]:
         """Every group."""
@@ -77,7 +76,7 @@ class People:
 
     def group(self, name: str) -> Group:
         """A group with its members."""
-        return self._transport.one(Group, "GET", f"/api/v1/groups/{_part(name)}")
+        return self._transport.one(Group, "GET", f"/api/v1/groups/{part(name)}")
 
     def add_group(self, name: str) -> Group:
         """A new group without members."""
@@ -85,21 +84,21 @@ class People:
 
     def delete_group(self, name: str) -> None:
         """Take a group away, and with it what was granted to it."""
-        self._transport.call("DELETE", f"/api/v1/groups/{_part(name)}")
+        self._transport.call("DELETE", f"/api/v1/groups/{part(name)}")
 
     def add_member(self, group: str, user: str) -> None:
         """Put a person into a group."""
-        self._transport.call("PUT", f"/api/v1/groups/{_part(group)}/members/{_part(user)}")
+        self._transport.call("PUT", f"/api/v1/groups/{part(group)}/members/{part(user)}")
 
     def remove_member(self, group: str, user: str) -> None:
         """Take a person out of a group."""
-        self._transport.call("DELETE", f"/api/v1/groups/{_part(group)}/members/{_part(user)}")
+        self._transport.call("DELETE", f"/api/v1/groups/{part(group)}/members/{part(user)}")
 
     # --- grants and audit
 
     def grants(self, collection: str) -> Iterator[Grant]:
         """Who may do what in a collection."""
-        return self._transport.pages(f"/api/v1/collections/{_part(collection)}/grants", Grant)
+        return self._transport.pages(f"/api/v1/collections/{part(collection)}/grants", Grant)
 
     def grant(self, collection: str, kind: Kind, name: str, permission: str) -> None:
         """Let a person or a group read, write or manage."""
@@ -116,8 +115,4 @@ class People:
 
 
 def _grant(collection: str, kind: Kind, name: str) -> str:
-    return f"/api/v1/collections/{_part(collection)}/grants/{kind}s/{_part(name)}"
-
-
-def _part(name: str) -> str:
-    return quote(name, safe="")
+    return f"/api/v1/collections/{part(collection)}/grants/{kind}s/{part(name)}"

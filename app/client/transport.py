@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import httpx
@@ -32,7 +32,7 @@ class UnreachableError(Exception):
 class Problem(Exception):  # noqa: N818 - it is an answer, as the API names it
     """An answer other than success (RFC 9457)."""
 
-    def __init__(self, status: int, detail: str, help: str, request_id: str) -> None:  # noqa: A002
+    def __init__(self, status: int, detail: str, help: str, request_id: str) -> None:  # noqa: A002 - as the API names it
         super().__init__(f"{detail}; {help}" if help else detail)
         self.status = status
         self.detail = detail
@@ -132,6 +132,11 @@ class Transport:
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             return UnreachableError(f"{self._url} = a certificate of nobody known here; --ca with the site's authority")
         return UnreachableError(f"{self._url} = no answer; a platform that can be reached ({reason})")
+
+
+def part(name: str) -> str:
+    """The name as one part of a path."""
+    return quote(name, safe="")
 
 
 def _pause(headers: Mapping[str, str]) -> float:

@@ -68,18 +68,19 @@ async def _remove_orphans(follower: Follower, turn: Turn, collection_id: UUID, f
     while True:
         async with turn:
             ids = await follower.vectors.ids(collection_id, AT_ONCE, seen)
-            there = await as_of(
-                follower,
-                await _position(follower),
-                lambda connection, ids=ids: inventory.existing(connection, collection_id, ids),  # type: ignore[misc]
-            )
-            orphans = [identifier for identifier in ids if identifier not in there]
+            orphans = await _orphans(follower, collection_id, ids)
             if orphans:
                 await follower.vectors.remove(collection_id, orphans)
         if not ids:
             return
         found.orphans += len(orphans)
         seen += len(ids) - len(orphans)
+
+
+async def _orphans(follower: Follower, collection_id: UUID, ids: list[str]) -> list[str]:
+    position = await _position(follower)
+    there = await as_of(follower, position, lambda connection: inventory.existing(connection, collection_id, ids))
+    return [identifier for identifier in ids if identifier not in there]
 
 
 async def _add_missing(follower: Follower, turn: Turn, collection_id: UUID, found: Found) -> None:

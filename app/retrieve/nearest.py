@@ -13,7 +13,7 @@ from app.store.database import reading
 from app.store.matching import EVERYTHING, Matrix, Scope
 from app.store.passages import Vector
 
-# Up to here comparing with every vector is quicker than asking the index for four times as many and sorting them out.
+# Up to here every vector is compared: where few are left, the index's nearest may all lie outside.
 FEW = 2000
 # The index is asked for so many times as many as are wanted, and, where too few of those may be found, for so many.
 TIMES = 4

@@ -24,10 +24,7 @@ def speaks(connection: Connection, language: str) -> bool:
 
 
 def rebuild(connection: Connection, language: str) -> int:
-    """Keep the words in this language from now on; searches wait until this transaction ends. The passages' number.
-
-    20,000 passages of 80 words take 5 seconds on two cores.
-    """
+    """Keep the words in this language from now on; searches wait until this transaction ends. The passages' number."""
     for statement in _ANEW:
         connection.execute(text(statement.format(language)))
     return int(connection.execute(text("select count(*) from passages")).scalar_one())

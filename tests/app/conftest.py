@@ -16,6 +16,7 @@ from tests.app.browser import Window, chromium, window
 from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
 from tests.app.servers import chroma, free_port, ours, postgresql
 from tests.app.site import PASSWORD, Person, Site, engine
+from tests.app.wire import Wire, behind_wire
 
 CONFIGURATION = """
 domain = "rag.test"
@@ -161,6 +162,32 @@ def colleague(browser: Browser, site: Site) -> Iterator[Window]:
     with window(browser, site.base) as opened:
         opened.sign_in()
         yield opened
+
+
+@pytest.fixture(scope="module")
+def cable(site: Site) -> Iterator[Wire]:
+    made = Wire(site.postgresql.port)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def wire(cable: Wire) -> Iterator[Wire]:
+    """A line to PostgreSQL that a test may let lose answers."""
+    yield cable
+    cable.losing = False
+
+
+@pytest.fixture(scope="module")
+def api(site: Site, cable: Wire) -> Iterator[httpx.Client]:
+    """Another API of the same site, behind that line."""
+    port = free_port()
+    command = ["gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"]
+    process = behind_wire(site, cable, command, port)
+    process.start()
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+        yield client
+    process.stop()
 
 
 def _environment(folder: Path, port: dict[str, int], ollama: OllamaStandin) -> dict[str, str]:

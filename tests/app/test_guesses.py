@@ -13,12 +13,8 @@ from app.api.guard import Guard
 from app.api.problems import Problem
 from app.store import guesses, passwords
 from app.store.guesses import Source, Tally
-from tests.app import test_lost_answers
 from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Person, Site
-
-# Another API of the same site; pytest finds the fixtures by these names.
-wire, api = test_lost_answers.wire, test_lost_answers.api
 
 
 def an_address() -> str:

@@ -4,6 +4,13 @@ import contextlib
 import select
 import socket
 import threading
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tests.app.servers import Process, ours
+from tests.app.site import Site
 
 COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 
@@ -53,3 +60,28 @@ class Wire:
             lost = self.losing and self._commits % 2 == 1
             self.lost += lost
             return lost
+
+
+def configuration_behind(site: Site, wire: Wire, api_port: int) -> str:
+    given = (site.folder / "rag.toml").read_text().replace(f"port = {site.postgresql.port}", f"port = {wire.port}")
+    api = site.http.base_url.port
+    path = site.folder / f"wire-{api_port}.toml"
+    path.write_text(
+        given.replace(f"api = {api}", f"api = {api_port}").replace("write_seconds = 4", "write_seconds = 20")
+    )
+    return str(path)
+
+
+def behind_wire(site: Site, wire: Wire, command: list[str], port: int) -> Process:
+    own = {"RAG_CONFIG": configuration_behind(site, wire, port), "RUNTIME_DIRECTORY": str(site.folder / f"run-{port}")}
+    return ours(command, {**site.environment, **own}, site.folder / "wire.log", f"http://127.0.0.1:{port}/health/live")
+
+
+def rows(site: Site, statement: str, **values: Any) -> list[Any]:
+    with site.database.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(statement), values)]
+
+
+def told(site: Site, document: dict[str, Any]) -> list[str]:
+    statement = "select kind || ' ' || passages from changes where document_id = :id order by xid, seq"
+    return [row[0] for row in rows(site, statement, id=UUID(document["id"]))]

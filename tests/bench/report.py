@@ -4,26 +4,16 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+
+from app import evaluate
 
 FILE = Path("build/bench.json")
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of build/bench.json; ``must`` is a limit in words, empty when nothing is promised."""
-
-    area: str
-    what: str
-    value: float | None
-    unit: str
-    must: str
-    holds: bool
-    peer: float | None
-    ratio: float | None
-    repeats: int
-    machine: str
+# One line of build/bench.json, for the figures that a colleague measures too.
+Figure = evaluate.Figure
 
 
 def machine() -> str:

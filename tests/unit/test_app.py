@@ -2,10 +2,12 @@
 
 import re
 import tomllib
+from typing import get_args
 
 import pytest
 
-from inventories import network
+from app.settings import Language, Settings
+from inventories import network, services
 from inventories.settings import Site
 from tests.unit.plans import Plan, plan
 
@@ -66,3 +68,10 @@ def test_each_programs_figures_are_behind_their_own_door(prod: Site, app1: Plan)
     assert behind["metrics"] == listen["api"]
     assert behind["worker_metrics"] == listen["worker_metrics"]
     assert behind["index_metrics"] == listen["index_metrics"]
+
+
+def test_the_program_takes_what_a_site_may_want(app1: Plan) -> None:
+    given = Settings.model_validate(tomllib.loads(app1.files["/etc/rag/rag.toml"].content.decode()))
+
+    assert given.domain == "rag.example.org"
+    assert get_args(Language) == get_args(services.Language)

@@ -37,7 +37,9 @@ SHARED = {
 COMMANDS = {"tasks.cluster"}
 PURE = {"pydantic", "pyinfra.api.exceptions"}
 MAY_IMPORT = {
-    "inventories/settings.py": PURE | {"inventories.public_keys"},
+    "inventories/frozen.py": PURE,
+    "inventories/services.py": PURE | {"inventories.frozen"},
+    "inventories/settings.py": PURE | {"inventories.frozen", "inventories.public_keys", "inventories.services"},
     "inventories/public_keys.py": set(),
     "inventories/network.py": PURE | {"inventories.settings"},
     "inventories/sizing.py": PURE | {"inventories.settings"},
