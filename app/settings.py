@@ -206,11 +206,12 @@ class Logging(Table):
 
 
 class Rates(Table):
-    """For each person, over all hosts; 0 sets no limit."""
+    """For each person or address, over all hosts; 0 sets no limit."""
 
     questions_per_minute: int = Field(default=30, ge=0, description="Questions that one person may ask in a minute.")
     searches_per_minute: int = Field(default=120, ge=0, description="Searches of one person in a minute.")
     uploads_per_minute: int = Field(default=300, ge=0, description="Uploads of one person in a minute.")
+    sign_ins_per_minute: int = Field(default=60, ge=0, description="Passwords shown from one address in a minute.")
 
 
 class Retention(Table):

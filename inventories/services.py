@@ -171,11 +171,16 @@ class Application(Frozen):
 
 
 class Limits(Frozen):
-    """What one person may ask for in a minute, over all hosts; 0 sets no limit."""
+    """What one person, or one address, may ask for in a minute, over all hosts; 0 sets no limit."""
 
     questions_per_minute: int = Field(default=30, ge=0, description="questions")
     searches_per_minute: int = Field(default=120, ge=0, description="searches")
     uploads_per_minute: int = Field(default=300, ge=0, description="uploads")
+    sign_ins_per_minute: int = Field(
+        default=60,
+        ge=0,
+        description="passwords shown from one address, right or wrong; more where many people share one",
+    )
 
 
 class Retention(Frozen):

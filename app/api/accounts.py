@@ -1,6 +1,5 @@
 """Sign-in, and what people do with their own account."""
 
-import asyncio
 from dataclasses import replace
 from typing import Literal
 from uuid import UUID
@@ -14,7 +13,7 @@ from app import metrics
 from app.api import cookie, tokens
 from app.api.context import By, Caller, Context, Here, Me, Who, actor, context
 from app.api.problems import Problem
-from app.store import audit, groups, guesses, passwords, sessions, users
+from app.store import audit, groups, guesses, passwords, rates, refusals, sessions, users
 from app.store.audit import Actor
 from app.store.database import reading
 from app.store.guesses import Source, Tally
@@ -23,8 +22,6 @@ from app.store.sessions import Session
 from app.store.users import Account, Role, User
 
 router = APIRouter(prefix="/api/v1", tags=["people"])
-
-SIGN_IN_WAIT_SECONDS = 5.0
 
 
 class SignIn(BaseModel):
@@ -143,17 +140,10 @@ async def verified(here: Context, by: Actor, password: str, what: str = "sign-in
 
     ``what`` the password is shown for stands in the audit.
     """
-    # Each check costs 64 MiB and a core for a moment; a flood of guesses must not take both from questions.
-    try:
-        async with asyncio.timeout(SIGN_IN_WAIT_SECONDS):
-            await here.sign_ins.acquire()
-    except TimeoutError:
-        metrics.SIGN_INS.labels("shed").inc()
-        raise Problem(429, "sign-ins = too many at once; fewer", "try again in a moment", retry=True) from None
-    try:
+    network = guesses.network(by.address)
+    await here.rates.take(rates.place(network), "sign-ins")
+    async with here.turns.turn(network):
         account = await run_in_threadpool(_checked, here, by, password, what)
-    finally:
-        here.sign_ins.release()
     if account is None:
         raise Problem(401, "username or password = wrong; a pair that fits", "ask an administrator for a new password")
     return account
@@ -186,7 +176,7 @@ def _refused(here: Context, by: Actor, source: Source, known: Account | None, wh
     named = replace(by, name=known.user.name if known else "unknown")
 
     def noted(connection: Connection) -> None:
-        audit.note(connection, named, f"{what}.refused", "token")
+        refusals.note(connection, named, what)
 
     def counted(connection: Connection) -> None:
         guesses.count(connection, source, by.stamp)

@@ -1,6 +1,5 @@
 """What a request needs, made once per process, and who is asking."""
 
-import asyncio
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from app.api.missed import MOMENT_SECONDS, Missed, NoPrimaryError
 from app.api.problems import Problem, not_found
 from app.api.rates import Rates
 from app.api.recorder import Recorder
+from app.api.turns import Turns
 from app.api.writers import Writers
 from app.index.vectors import Vectors
 from app.inference import InferencePool
@@ -64,7 +64,7 @@ class Context:
     key_uses: KeyUses = field(default_factory=KeyUses)
     guard: Guard = field(default_factory=Guard)
     missed: Missed = field(default_factory=Missed)
-    sign_ins: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    turns: Turns = field(default_factory=Turns)
 
     @property
     def searcher(self) -> Searcher:

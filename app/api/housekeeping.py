@@ -5,7 +5,7 @@ import asyncio
 from sqlalchemy import Connection
 
 from app.api.context import Context
-from app.store import audit, guesses, removal, sessions
+from app.store import audit, guesses, rates, removal, sessions
 
 PAUSE_SECONDS = 3600.0
 
@@ -22,4 +22,5 @@ def tidy(connection: Connection, audit_days: int) -> None:
     audit.purge(connection, audit_days)
     sessions.forget(connection)
     guesses.forget(connection)
+    rates.purge(connection)
     removal.go_on(connection)

@@ -1,4 +1,4 @@
-"""How much one person may ask for in a minute, over all processes and hosts; without a primary each process counts."""
+"""How much may be asked for in a minute, over all processes and hosts; without a primary each process counts."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ from app.store import rates
 from app.store.database import reading
 from app.store.rates import Count
 
-Kind = Literal["questions", "searches", "uploads"]
+Kind = Literal["questions", "searches", "uploads", "sign-ins"]
 
 # A question must not wait for a primary: after that long the process's own count has to do.
 DEADLINE_SECONDS = 0.2
@@ -28,7 +28,7 @@ MOST_REMEMBERED = 10_000
 
 
 class Rates:
-    """Counts what each person does."""
+    """Counts what each person does, and what comes from each address before it is a person's."""
 
     def __init__(self, primary: Engine, most: Most) -> None:
         # One statement is one round trip then.
@@ -37,20 +37,21 @@ class Rates:
             "questions": most.questions_per_minute,
             "searches": most.searches_per_minute,
             "uploads": most.uploads_per_minute,
+            "sign-ins": most.sign_ins_per_minute,
         }
         self._threads = ThreadPoolExecutor(2, "rates")
         self._missed_until = 0.0
         self._here: OrderedDict[tuple[UUID, Kind], tuple[int, int]] = OrderedDict()
 
-    async def take(self, user_id: UUID, kind: Kind) -> None:
+    async def take(self, who: UUID, kind: Kind) -> None:
         """Count one more; raise 429 beyond the limit."""
         most = self._most[kind]
         if not most:
             return
-        count = self._counted_here(user_id, kind)
+        count = self._counted_here(who, kind)
         if count.used <= most:
             # Whoever is beyond it by what this process alone has seen costs the primary nothing.
-            count = await self._counted(user_id, kind) or count
+            count = await self._counted(who, kind) or count
         if count.used > most:
             metrics.LIMITED.labels(kind).inc()
             seconds = max(1, math.ceil(count.seconds_left))
@@ -62,10 +63,10 @@ class Rates:
                 seconds=seconds,
             )
 
-    async def _counted(self, user_id: UUID, kind: Kind) -> Count | None:
+    async def _counted(self, who: UUID, kind: Kind) -> Count | None:
         """By the primary, if it is quick."""
         if time.monotonic() >= self._missed_until:
-            counting = asyncio.get_running_loop().run_in_executor(self._threads, self._count, user_id, kind)
+            counting = asyncio.get_running_loop().run_in_executor(self._threads, self._count, who, kind)
             try:
                 async with asyncio.timeout(DEADLINE_SECONDS):
                     return await counting
@@ -74,15 +75,15 @@ class Rates:
         metrics.COUNTED_HERE.labels(kind).inc()
         return None
 
-    def _count(self, user_id: UUID, kind: Kind) -> Count:
+    def _count(self, who: UUID, kind: Kind) -> Count:
         # Once, and hung up on a primary that fell silent: nothing is lost with a count.
-        return reading(self._primary, lambda connection: rates.count(connection, user_id, kind), 0)
+        return reading(self._primary, lambda connection: rates.count(connection, who, kind), 0)
 
-    def _counted_here(self, user_id: UUID, kind: Kind) -> Count:
+    def _counted_here(self, who: UUID, kind: Kind) -> Count:
         minute, second = divmod(time.time(), 60)
-        known, used = self._here.pop((user_id, kind), (0, 0))
+        known, used = self._here.pop((who, kind), (0, 0))
         used = used + 1 if known == int(minute) else 1
-        self._here[user_id, kind] = (int(minute), used)
+        self._here[who, kind] = (int(minute), used)
         if len(self._here) > MOST_REMEMBERED:
             self._here.popitem(last=False)
         return Count(used, 60 - second)

@@ -42,14 +42,19 @@ class Tally:
 
 
 def source(name: str, address: str) -> Source:
-    """Where a sign-in comes from; of IPv6 the network, since each of its machines has as many addresses as it wants."""
+    """Where a sign-in comes from."""
+    return Source(hashlib.sha256(name.encode()).digest(), network(address))
+
+
+def network(address: str) -> str:
+    """An address as it is counted; of IPv6 the network, since each of its machines has as many as it wants."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        parsed = None
+        return address
     if isinstance(parsed, ipaddress.IPv6Address):
-        address = str(ipaddress.ip_network((parsed, 64), strict=False))
-    return Source(hashlib.sha256(name.encode()).digest(), address)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
 
 
 def wait(tally: Tally) -> float:

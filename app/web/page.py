@@ -68,7 +68,9 @@ class OwnFiles(StaticFiles):
 
 def shown(request: Request, template: str, status: int = 200, **values: object) -> HTMLResponse:
     """The page of this template; ``me``, where it is given, gets the navigation."""
-    return _TEMPLATES.TemplateResponse(request, template, values, status_code=status, headers=_HEADERS)
+    problem = values.get("problem")
+    pause = {"Retry-After": str(problem.seconds)} if isinstance(problem, Problem) and problem.retry else {}
+    return _TEMPLATES.TemplateResponse(request, template, values, status_code=status, headers=_HEADERS | pause)
 
 
 def navigation(me: User) -> list[tuple[str, str]]:

@@ -51,6 +51,7 @@ max_bytes = 1000000
 questions_per_minute = 0
 searches_per_minute = 0
 uploads_per_minute = 0
+sign_ins_per_minute = 0
 [ingest]
 lease_seconds = 2
 retry_seconds = 0.5

@@ -1,0 +1,75 @@
+"""Strangers who send passwords without end: what they cost is bounded, and others sign in meanwhile."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from app.store import refusals
+from tests.app.hosts import another_host
+from tests.app.servers import wait_for
+from tests.app.site import PASSWORD, Site
+from tests.app.test_guesses import an_address, known
+from tests.app.test_limits import seconds_left
+
+MOST = 10
+
+
+@pytest.fixture(scope="module")
+def two_hosts(site: Site) -> Iterator[list[httpx.Client]]:
+    """Two more APIs on the same database, where one address may show few passwords in a minute."""
+    with another_host(site, sign_ins_per_minute=MOST) as one, another_host(site, sign_ins_per_minute=MOST) as other:
+        yield [one, other]
+
+
+def shown(client: httpx.Client, name: str, password: str, address: str, path: str = "/api/v1/token") -> httpx.Response:
+    body = {"username": name, "password": password}
+    return client.post(path, data=body, headers={"x-forwarded-for": address})
+
+
+def audited(site: Site, address: str) -> Counter[str]:
+    with site.database.connect() as connection:
+        rows = connection.execute(text("select action from audit where address = :address"), {"address": address})
+        return Counter(rows.scalars())
+
+
+def test_of_a_flood_from_one_address_few_are_looked_at_over_both_hosts_and_a_colleague_signs_in(
+    site: Site, two_hosts: list[httpx.Client]
+) -> None:
+    colleague, stranger = known(site), an_address()
+    wait_for("the minute is not about to end", lambda: seconds_left(site) > 20, 25)
+    with ThreadPoolExecutor(8) as pool:
+        flood = [
+            pool.submit(shown, two_hosts[number % 2], f"nobody{uuid4().hex}", "a wrong one", stranger, path)
+            for number, path in enumerate(["/api/v1/token", "/sign-in"] * 100)
+        ]
+        others = [shown(host, colleague, PASSWORD, an_address()).status_code for host in two_hosts * 2]
+        answers = [one.result() for one in flood]
+
+    assert others == [200] * 4
+    assert Counter(answer.status_code for answer in answers) == {401: MOST, 429: 200 - MOST}
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert all(0 < int(answer.headers["retry-after"]) <= 60 for answer in refused)
+    assert "sign-ins = " in refused[0].text
+    wait_for("the audit has what was looked at", lambda: audited(site, stranger).total() >= MOST)
+    assert audited(site, stranger) == {"sign-in.refused": MOST}
+    figures = two_hosts[0].get("/metrics").text
+    assert 'rag_requests_limited_total{kind="sign-ins"}' in figures
+
+
+def test_beyond_some_in_an_hour_the_audit_has_one_more_line_for_an_address(site: Site) -> None:
+    stranger, other = an_address(), an_address()
+    with ThreadPoolExecutor(2) as pool:
+        tries = [
+            pool.submit(shown, site.http, f"nobody{uuid4().hex}", "a wrong one", stranger)
+            for _ in range(refusals.LISTED + 9)
+        ]
+        assert {one.result().status_code for one in tries} == {401}
+    assert shown(site.http, "nobody", "a wrong one", other).status_code == 401
+
+    assert audited(site, stranger) == {"sign-in.refused": refusals.LISTED, "sign-in.flood": 1}
+    assert audited(site, other) == {"sign-in.refused": 1}
