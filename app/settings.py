@@ -62,7 +62,7 @@ class Database(Table):
         ge=1,
         le=100,
         description="Connections per process to the replicas, and as many to the primary; a worker takes no fewer than"
-        " three per thread.",
+        " six for each document that it embeds at a time.",
     )
 
     @model_validator(mode="after")
@@ -159,7 +159,7 @@ class Upload(Table):
 
 class Ingest(Table):
     threads: int = Field(
-        default=2, ge=1, le=32, description="Documents worked on at a time; two hide parsing behind embedding."
+        default=2, ge=1, le=32, description="Documents embedded at a time; as many more are read meanwhile."
     )
     lease_seconds: Seconds = Field(default=60, description="How long a silent worker keeps its document.")
     max_attempts: int = Field(default=3, ge=1, description="Crashes after which a document is failed.")

@@ -166,8 +166,8 @@ class Application(Frozen):
 
     @property
     def sessions(self) -> int:
-        """What one app host opens to PostgreSQL: eight to read and eight to write per worker, twelve for the rest."""
-        return self.workers * 2 * 8 + 12
+        """What one app host opens to PostgreSQL: eight to read and eight to write per worker, twenty for the rest."""
+        return self.workers * 2 * 8 + 20
 
 
 class Limits(Frozen):

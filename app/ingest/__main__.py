@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import log, metrics
 from app.inference import worker_client
 from app.ingest.housekeeping import keep_house
-from app.ingest.worker import CONNECTIONS_PER_THREAD, Worker, work
+from app.ingest.worker import CONNECTIONS_PER_THREAD, Worker, threads, work
 from app.settings import ConfigurationError, load_or_refuse, refuse
 from app.store import jobs
 from app.store.database import engine, reading
@@ -25,7 +25,7 @@ def main() -> int:
     log.configure()
     settings = load_or_refuse()
     try:
-        at_least = CONNECTIONS_PER_THREAD * settings.ingest.threads + 1
+        at_least = CONNECTIONS_PER_THREAD * threads(settings) + 1
         primary = engine(settings.database, "read-write", at_least=at_least)
     except ConfigurationError as error:
         refuse(error)
@@ -34,12 +34,12 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     start_http_server(settings.listen.worker_metrics, settings.listen.address, metrics.WORKER)
     worker = Worker(settings, primary, worker_client(settings.inference), stopping)
-    threads = [threading.Thread(target=work, args=(worker,)) for _ in range(settings.ingest.threads)]
-    threads.append(threading.Thread(target=_count, args=(primary, stopping)))
-    threads.append(threading.Thread(target=keep_house, args=(primary, settings.retention, stopping)))
-    for thread in threads:
+    running = [threading.Thread(target=work, args=(worker,)) for _ in range(threads(settings))]
+    running.append(threading.Thread(target=_count, args=(primary, stopping)))
+    running.append(threading.Thread(target=keep_house, args=(primary, settings.retention, stopping)))
+    for thread in running:
         thread.start()
-    for thread in threads:
+    for thread in running:
         thread.join()
     return 0
 

@@ -1,28 +1,39 @@
 """Parsing in a process of its own, which may hang, swell or crash without harm to the worker."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from app.ingest import formats, sandbox
-from app.ingest.clean import clean
+from app.ingest import formats
+from app.ingest.forkserver import MOST_REQUEST_BYTES
 from app.ingest.limits import Limits
 from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.sandbox import OpenDoorError
 
 # Four bytes a character at most, and as much again for headings, places and marks.
 MOST_BYTES = 8 * formats.MOST_CHARACTERS
+# From the request to a parser; the first one waits until the libraries are loaded.
+FORK_SECONDS = 60.0
 _TOO_LONG = 1000
 _ROOT = str(Path(__file__).parents[2])
 
 
+class LostParserError(Exception):
+    """The process that parsers come from died under this one, twice."""
+
+
 def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
     """The document's text, within the limits and without a network; raise UnreadableError when it cannot be had."""
-    status, written = _run([file_name, json.dumps(dataclasses.asdict(limits))], content, limits.seconds)
+    status, written = _run(content, file_name, limits)
     if len(written) > MOST_BYTES:
         raise UnreadableError(f"{file_name} = over {MOST_BYTES} bytes of text; a simpler or smaller file")
     if status == _TOO_LONG:
@@ -42,66 +53,138 @@ def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
     return Parsed(answer["title"], sections)
 
 
-def _run(arguments: list[str], content: bytes, seconds: int) -> tuple[int, bytes]:
+class ForkServer:
+    """Where parsers come from; started when it is needed, and again when it died."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+
+    def ask(self, request: bytes, descriptors: list[int]) -> None:
+        """Have a parser forked for what the descriptors stand for; OSError: the server is gone."""
+        with self._lock:
+            if self._running is None or self._running[0].poll() is not None:
+                self._running = self._started()
+            socket.send_fds(self._running[1], [request], descriptors)
+
+    def end(self) -> None:
+        """As when the kernel kills it; the next request starts another."""
+        with self._lock:
+            if self._running:
+                self._running[0].kill()
+                self._running[0].wait()
+                self._running[1].close()
+                self._running = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process; None while there is none."""
+        return self._running[0].pid if self._running else None
+
+    def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        if self._running:
+            self._running[1].close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app.ingest.forkserver"],
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                # Neither the secrets' folder nor anything else of ours is the parsers' business.
+                env={
+                    "PATH": os.environ.get("PATH", ""),
+                    "PYTHONPATH": self._path,
+                    "LANG": "C.UTF-8",
+                    # A library of the library that reads workbooks would start threads: they may not, and would be
+                    # lost in every fork.
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
+            )
+        return process, ours
+
+
+@cache
+def _server_of(path: str) -> ForkServer:
+    """One for the whole process, for as long as it looks for libraries in the same places."""
+    return ForkServer(path)
+
+
+def server() -> ForkServer:
+    """The one that parses for this process."""
+    return _server_of(os.pathsep.join((_ROOT, *sys.path)))
+
+
+def _run(content: bytes, file_name: str, limits: Limits) -> tuple[int, bytes]:
     """How the parser ended and what it wrote, never more than a little over the most that is taken."""
-    with os.fdopen(os.memfd_create("document"), "w+b") as document:
-        document.write(content)
-        document.seek(0)
-        with subprocess.Popen(
-            [sys.executable, "-m", "app.ingest.parse", *arguments],
-            stdin=document,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            # Neither the secrets' folder nor anything else of ours is the parser's business.
-            env={
-                "PATH": os.environ.get("PATH", ""),
-                "PYTHONPATH": os.pathsep.join((_ROOT, *sys.path)),
-                "LANG": "C.UTF-8",
-                # A library of the library that reads workbooks would start threads, which it may not, and end itself.
-                "OPENBLAS_NUM_THREADS": "1",
-            },
-        ) as process:
-            late = threading.Event()
-
-            def end() -> None:
-                late.set()
-                process.kill()
-
-            timer = threading.Timer(seconds, end)
-            timer.start()
-            try:
-                written = process.stdout.read(MOST_BYTES + 1) if process.stdout else b""
-                if len(written) > MOST_BYTES:
-                    process.kill()
-                status = process.wait()
-            finally:
-                timer.cancel()
-                process.kill()
-    return (_TOO_LONG if late.is_set() else status), written
+    request = json.dumps({"file_name": file_name, "limits": dataclasses.asdict(limits)}).encode()
+    if len(request) > MOST_REQUEST_BYTES:
+        raise UnreadableError(f"{file_name[:100]}… = a name of {len(file_name)} characters; a shorter one")
+    for _ in range(2):
+        # Whose server dies is not to blame: somebody else's document may have been too much for the machine.
+        with contextlib.suppress(OSError, _GoneError):
+            return _forked(request, content, limits.seconds)
+    raise LostParserError(file_name)
 
 
-def main(file_name: str, limits: Limits) -> None:
-    """Read a document from stdin, write its text to stdout."""
+class _GoneError(Exception):
+    """The server ended before the parser."""
+
+
+def _forked(request: bytes, content: bytes, seconds: int) -> tuple[int, bytes]:
+    with contextlib.ExitStack() as held:
+        told, theirs = (held.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        reading, writing = os.pipe()
+        written_to = held.enter_context(os.fdopen(reading, "rb"))
+        output = held.enter_context(os.fdopen(writing, "wb"))
+        with os.fdopen(os.memfd_create("document"), "w+b") as document:
+            document.write(content)
+            document.seek(0)
+            server().ask(request, [document.fileno(), output.fileno(), theirs.fileno()])
+        output.close()
+        theirs.close()
+        parser = held.enter_context(_parser(told))
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            _kill(parser)
+
+        timer = threading.Timer(seconds, end)
+        timer.start()
+        try:
+            written = written_to.read(MOST_BYTES + 1)
+            if len(written) > MOST_BYTES:
+                _kill(parser)
+            told.settimeout(seconds + FORK_SECONDS)
+            status = told.recv(16)
+        finally:
+            timer.cancel()
+            timer.join()
+            _kill(parser)
+    if not status:
+        raise _GoneError
+    return (_TOO_LONG if late.is_set() else int(status)), written
+
+
+@contextlib.contextmanager
+def _parser(told: socket.socket) -> Iterator[int]:
+    """What the parser is known by: a number of a process may be another's by the time it is killed."""
+    told.settimeout(FORK_SECONDS)
     try:
-        sandbox.shut(limits)
-        answer = dataclasses.asdict(formats.parse(sys.stdin.buffer.read(), file_name, limits))
-        written = json.dumps(answer, ensure_ascii=False).encode()
-    except OpenDoorError as error:
-        written = json.dumps({"open": str(error)}).encode()
-    except UnreadableError as error:
-        # A library's reason may quote the document's bytes.
-        written = json.dumps({"error": clean(str(error))}).encode()
-    except MemoryError:
-        message = f"{file_name} = over {limits.memory_mb} MiB to read; a simpler or smaller file"
-        written = json.dumps({"error": message}).encode()
-    except RecursionError:
-        written = json.dumps({"error": f"{file_name} = nested too deep; a simpler file"}).encode()
-    except Exception as error:
-        # Parsers meet hostile input; whatever they raise is the document's state.
-        message = f"{file_name} = not readable ({type(error).__name__}); a copy saved anew by its program"
-        written = json.dumps({"error": message}).encode()
-    sys.stdout.buffer.write(written)
+        _, descriptors, _, _ = socket.recv_fds(told, 16, 1)
+    except TimeoutError:
+        # It hangs.
+        server().end()
+        raise
+    if not descriptors:
+        raise _GoneError
+    try:
+        yield descriptors[0]
+    finally:
+        os.close(descriptors[0])
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], Limits(**json.loads(sys.argv[2])))
+def _kill(parser: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(parser, signal.SIGKILL)

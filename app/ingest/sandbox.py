@@ -3,6 +3,7 @@
 import ctypes
 import os
 import resource
+from pathlib import Path
 
 from app.ingest.limits import Limits
 
@@ -21,11 +22,16 @@ def shut(limits: Limits) -> None:
     """Shut this process in for good."""
     _leave_the_network()
     resource.setrlimit(resource.RLIMIT_CPU, (limits.seconds, limits.seconds + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (limits.memory_mb * 1024 * 1024,) * 2)
+    resource.setrlimit(resource.RLIMIT_AS, (_in_use() + limits.memory_mb * 1024 * 1024,) * 2)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     _give_up_rights()
+
+
+def _in_use() -> int:
+    """Bytes of address space with the libraries that every parser has, whatever its document needs."""
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def _leave_the_network() -> None:

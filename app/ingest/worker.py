@@ -1,12 +1,15 @@
-"""The worker's loop: one document at a time per thread, under a lease that a crash lets lapse."""
+"""The worker's loop: one document at a time per thread, under a lease that a crash lets lapse.
+
+While some documents are embedded, as many others are read, so that the inference hosts never wait for a parser.
+"""
 
 import logging
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import ollama
 from sqlalchemy import Connection, Engine
@@ -17,6 +20,7 @@ from app.ingest.outline import UnreadableError
 from app.ingest.parse import parse
 from app.ingest.sandbox import OpenDoorError
 from app.ingest.split import Piece, split
+from app.ingest.turns import InterruptedWorkError, Turns
 from app.settings import Settings
 from app.store import changes, documents, jobs, passages
 from app.store.database import writing
@@ -32,16 +36,24 @@ PROGRESS_SECONDS = 1.0
 CONNECTIONS_PER_THREAD = 3
 
 
-class InterruptedWorkError(Exception):
-    """The work must end here: the process stops, or the lease went to another worker."""
-
-
 @dataclass(frozen=True)
 class Worker:
     settings: Settings
     primary: Engine
     client: ollama.Client
     stopping: threading.Event
+    # A document in memory as it was uploaded, and a parser; then its text, and calls to the inference hosts.
+    reading: Turns = field(init=False)
+    embedding: Turns = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("reading", "embedding"):
+            object.__setattr__(self, name, Turns(self.settings.ingest.threads))
+
+
+def threads(settings: Settings) -> int:
+    """How many of ``work`` fill both kinds of turns."""
+    return 2 * settings.ingest.threads
 
 
 def work(worker: Worker) -> None:
@@ -50,6 +62,8 @@ def work(worker: Worker) -> None:
     while not worker.stopping.is_set():
         try:
             busy = work_once(worker)
+        except InterruptedWorkError:
+            break
         except SQLAlchemyError as error:
             log.warning("database = %s; a primary that accepts us", str(error).splitlines()[0])
             worker.stopping.wait(worker.settings.ingest.retry_seconds)
@@ -61,6 +75,18 @@ def work(worker: Worker) -> None:
 
 def work_once(worker: Worker) -> bool:
     """Do the oldest free job; False when there was none, or none may be done with this embedding model."""
+    with ExitStack() as turn:
+        # A job is taken when it can begin: waiting, it might as well be another worker's.
+        turn.enter_context(worker.reading.one(worker.stopping))
+        job = _take(worker)
+        if job is None:
+            return False
+        with _lease(worker, job) as lost:
+            _do(worker, job, lost, turn)
+    return True
+
+
+def _take(worker: Worker) -> Job | None:
     model = worker.settings.inference
     owner = uuid.uuid4().hex
 
@@ -73,27 +99,21 @@ def work_once(worker: Worker) -> bool:
             return None
         return jobs.take(connection, owner, worker.settings.ingest.lease_seconds)
 
-    job = writing(worker.primary, take)
-    if job is None:
-        return False
-    with _lease(worker, job) as lost:
-        _do(worker, job, lost)
-    return True
+    return writing(worker.primary, take)
 
 
-def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
+def _do(worker: Worker, job: Job, lost: threading.Event, turn: ExitStack) -> None:
     pause = worker.settings.ingest.retry_seconds
     try:
         if job.attempts > worker.settings.ingest.max_attempts:
             raise UnreadableError(f"document = {job.attempts - 1} crashes; one that a worker survives, see its journal")
-        lease = worker.settings.ingest.lease_seconds
-        document, content = writing(worker.primary, lambda connection: _begin(connection, job, lease))
-        parsed = parse(content, document.file_name, worker.settings.ingest.limits)
-        ingest = worker.settings.ingest
-        pieces = split(parsed, ingest.passage_tokens, ingest.passage_overlap_tokens)
-        writing(worker.primary, lambda connection: _go_on(connection, job, lease, len(pieces)))
-        new = list(_embedded(worker, job, parsed.title, pieces, lost))
-        _publish(worker, job, document, parsed.title, new)
+        document, title, pieces = _read(worker, job)
+        turn.close()
+        with worker.embedding.one(worker.stopping, lost):
+            lease = worker.settings.ingest.lease_seconds
+            writing(worker.primary, lambda connection: _go_on(connection, job, lease, len(pieces)))
+            new = list(_embedded(worker, job, title, pieces, lost))
+        _publish(worker, job, document, title, new)
         metrics.DOCUMENTS.labels("indexed").inc()
         log.info("indexed document=%s passages=%d", job.document_id, len(new))
     except InterruptedWorkError:
@@ -123,6 +143,14 @@ def _do(worker: Worker, job: Job, lost: threading.Event) -> None:
         log.exception("document=%s", job.document_id)
         if job.attempts >= worker.settings.ingest.max_attempts:
             _fail(worker, job, f"document = {type(error).__name__}; one that the worker can read, see its journal")
+
+
+def _read(worker: Worker, job: Job) -> tuple[Document, str, list[Piece]]:
+    """The document, its title and its pieces; of its bytes nothing stays."""
+    ingest = worker.settings.ingest
+    document, content = writing(worker.primary, lambda connection: _begin(connection, job, ingest.lease_seconds))
+    parsed = parse(content, document.file_name, ingest.limits)
+    return document, parsed.title, split(parsed, ingest.passage_tokens, ingest.passage_overlap_tokens)
 
 
 def _begin(connection: Connection, job: Job, lease_seconds: float) -> tuple[Document, bytes]:

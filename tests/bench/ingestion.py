@@ -13,26 +13,37 @@ from tests.bench.made import AREA, Made, upload, wait_until_indexed
 from tests.bench.report import Figure, at_least, at_most
 from tests.lab.host import LabError, say
 
-DOCUMENTS = 60
-PASSAGES_EACH = 12
+# Long ones, as handbooks are, and short ones, as notes and messages are: documents and the passages of each.
+LONG, SHORT = (60, 12), (120, 1)
 REFILLED = 20_000
 MADE_UP_EACH = 40
 
 
 def ingestion(made: Made, where: str) -> list[Figure]:
     """Documents through the queue, and the same passages to the embedder alone, from as many threads."""
+    long, long_alone = _pace(made, "pace", *LONG)
+    short, short_alone = _pace(made, "note", *SHORT)
+    return [
+        at_most(AREA, "ingestion", long, "passages/s", None, 1, where),
+        at_least(AREA, "ingestion over the embedder alone", long / long_alone, "", 0.85, 1, where),
+        at_most(AREA, "ingestion, documents of one passage", short, "passages/s", None, 1, where),
+        at_least(AREA, "the same over the embedder alone", short / short_alone, "", 0.85, 1, where),
+    ]
+
+
+def _pace(made: Made, kind: str, documents: int, each: int) -> tuple[float, float]:
+    """Passages in a second, from the first upload to the last one indexed, and by the embedder alone."""
     words = [f"w{secrets.token_hex(3)}" for _ in range(2000)]
-    texts = {f"pace-{n}.txt": "\n\n".join(_paragraph(words) for _ in range(PASSAGES_EACH)) for n in range(DOCUMENTS)}
+    texts = {f"{kind}-{n}.txt": "\n\n".join(_paragraph(words) for _ in range(each)) for n in range(documents)}
     before = _passages(made)
     began = time.monotonic()
     upload(made, texts)
     wait_until_indexed(made, 900)
     whole = time.monotonic() - began
     passages = _passages(made) - before
-    alone = _embedded_alone(made, passages)
+    alone = _embedded_alone(made, kind, passages)
     say(f"bench: {passages} passages: {whole:.1f} s from first upload to last index, embedder alone {alone:.1f} s")
-    pace = at_most(AREA, "ingestion", passages / whole, "passages/s", None, 1, where)
-    return [pace, at_least(AREA, "ingestion over the embedder alone", alone / whole, "", 0.85, 1, where)]
+    return passages / whole, passages / alone
 
 
 def _paragraph(words: Sequence[str]) -> str:
@@ -47,12 +58,12 @@ def _passages(made: Made) -> int:
     return int(made.cluster.sql(made.cluster.leader(), statement, "rag"))
 
 
-def _embedded_alone(made: Made, passages: int) -> float:
+def _embedded_alone(made: Made, kind: str, passages: int) -> float:
     """Seconds for the newest passages of the collection, straight to the pool of inference hosts on each app host."""
     statement = (
         "select coalesce(json_agg(found.text), '[]') from (select p.section || chr(10) || p.text as text"
         " from passages p join collections c on c.id = p.collection_id join documents d on d.id = p.document_id"
-        f" where c.name = '{made.name}' and d.file_name like 'pace-%' limit {passages}) found"
+        f" where c.name = '{made.name}' and d.file_name like '{kind}-%' limit {passages}) found"
     )
     texts = json.loads(made.cluster.sql(made.cluster.leader(), statement, "rag"))
 
