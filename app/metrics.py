@@ -55,6 +55,7 @@ COUNTED_HERE = Counter(
 
 SEARCH_SECONDS = _seconds("rag_search_seconds", "Time of one search, both halves and fusion.", API)
 VECTOR_SECONDS = _seconds("rag_search_vector_seconds", "Time of the search in the vectors' index.", API)
+QUESTION_SECONDS = _seconds("rag_search_embedding_seconds", "Time to have a question embedded, its wait included.", API)
 LEXICAL_SECONDS = _seconds("rag_search_lexical_seconds", "Time of the search by words.", API)
 SEARCH_DEGRADED = Counter(
     "rag_search_degraded_total", "Searches without one of their halves.", ["missing"], registry=API

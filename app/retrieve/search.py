@@ -173,7 +173,8 @@ async def _nearest(searcher: Searcher, wanted: Wanted) -> tuple[list[Near], str 
     if wanted.mode == "lexical":
         return [], None
     try:
-        vector = await searcher.inference.embed_question(wanted.question)
+        with metrics.QUESTION_SECONDS.time():
+            vector = await searcher.inference.embed_question(wanted.question)
         with metrics.VECTOR_SECONDS.time():
             return await nearest(searcher.space, wanted.scope, vector, searcher.candidates), None
     except IndexUnavailableError as error:

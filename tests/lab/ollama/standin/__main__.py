@@ -20,6 +20,7 @@ def main(words: list[str]) -> int:
     """Exit as Ollama does: 0, or 1 with one line on standard error."""
     verbs: dict[str, Callable[[list[str]], int]] = {
         "serve": _serve,
+        "embed": _embed,
         "list": _list,
         "ls": _list,
         "ps": _ps,
@@ -49,6 +50,14 @@ def _serve(_: list[str]) -> int:
     from .server import serve  # noqa: PLC0415
 
     serve(environment.read(), VERSION)
+    return 0
+
+
+def _embed(words: list[str]) -> int:
+    # The server's own; it has set the environment.
+    from .apart import serve  # noqa: PLC0415 - as above
+
+    serve(Path(words[0]))
     return 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import prompts, reading
-from .embedder import Embedder
+from .apart import Apart
 from .environment import Environment
 from .runners import Loaded, Runners
 from .store import Model, models
@@ -39,12 +39,11 @@ def context_of(model: Model, options: Mapping[str, Any], environment: Environmen
 def vectors(loaded: Loaded, texts: Sequence[str], *, truncate: bool) -> Vectors:
     """One vector of length one for each text; what exceeds the context is cut in silence, unless that is refused."""
     embedder = loaded.runner
-    assert isinstance(embedder, Embedder)
-    tokens = [embedder.tokens(text, loaded.context) for text in texts]
-    if not truncate and any(cut for _, cut in tokens):
+    assert isinstance(embedder, Apart)
+    found = embedder.vectors(texts, loaded.context, truncate=truncate)
+    if "embeddings" not in found:
         raise TooLongError
-    found = embedder.embed([numbers for numbers, _ in tokens])
-    return Vectors([vector.tolist() for vector in found], sum(len(numbers) for numbers, _ in tokens))
+    return Vectors(found["embeddings"], found["tokens"])
 
 
 class Answering:

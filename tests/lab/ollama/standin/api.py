@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 from . import store
 from .answers import Answering, TooLongError, context_of, vectors
+from .apart import ApartError
 from .environment import FOREVER, DurationError, Environment, seconds
 from .reply import Body, Client, Reply, ReplyError, nanoseconds, stamp
 from .runners import BusyError, Loaded, Runners
@@ -84,6 +85,8 @@ def _embed(site: Site, client: Client, body: Body) -> None:
             found = vectors(loaded, [text for text in texts if text], truncate=body.get("truncate") is not False)
         except TooLongError as error:
             raise ReplyError(400, str(error)) from None
+        except ApartError as error:
+            raise ReplyError(500, str(error)) from None
     client.whole(
         200,
         {

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition, Lock, Thread
 
-from .embedder import Embedder
+from .apart import Apart
 from .environment import FOREVER, Environment
 from .store import Model
 from .writer import Writer
@@ -24,7 +24,7 @@ class Loaded:
     """A model in memory."""
 
     model: Model
-    runner: Writer | Embedder
+    runner: Writer | Apart
     context: int
     load_seconds: float
     keep_alive: float
@@ -99,7 +99,7 @@ class Runners:
         began = time.monotonic()
         weights = model.weights
         places = self._environment.parallel
-        runner = Embedder(weights) if model.embeds else Writer(weights.path, context, places)
+        runner = Apart(weights.path) if model.embeds else Writer(weights.path, context, places)
         present = Loaded(model, runner, context, time.monotonic() - began, keep_alive)
         self._loaded[model.digest] = present
         return present

@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,10 @@ from . import gguf
 
 REGISTRY = "registry.ollama.ai"
 _KIND = "application/vnd.ollama.image."
+
+
+# A blob's name tells its content, and a vocabulary takes longer to read than a question to embed.
+_read = lru_cache(maxsize=8)(gguf.read)
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Model:
     @cached_property
     def weights(self) -> gguf.Gguf:
         """The model's GGUF file."""
-        return gguf.read(self._blob(self._layer("model")["digest"]))
+        return _read(self._blob(self._layer("model")["digest"]))
 
     @property
     def embeds(self) -> bool:

@@ -3,11 +3,13 @@
 import ctypes
 import importlib
 import json
+import os
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Semaphore
+from threading import Semaphore, Thread, get_native_id
 from typing import Any
 
 from .prompts import fitting
@@ -16,6 +18,8 @@ from .prompts import fitting
 _OPENMP = Path(__file__).parent.parent / "libgomp.so.1"
 # A second thread gains a third in writing when the cores are idle, and loses more when they are not.
 _READING, _WRITING = 2, 1
+# A GPU's work takes no core away from anybody, so this work, which stands for it, lets everything else go first.
+_NICENESS = 15
 # Room for an answer whose length nobody has bounded.
 _ANSWER = 256
 
@@ -55,7 +59,7 @@ class Writer:
         settings.verbosity = -1
         settings.warmup = False
         settings.cpuparams.n_threads, settings.cpuparams_batch.n_threads = _WRITING, _READING
-        self._server = llama.Server(settings)
+        self._server = _yielding(lambda: llama.Server(settings))
         self._address: str = self._server.listening_address
         self.context = context
         self.places = Semaphore(parallel)
@@ -95,6 +99,21 @@ class Writer:
 
         self._server.handle_completions(asked, hear)
         return done
+
+
+def _yielding(start: Callable[[], Any]) -> Any:
+    """What ``start`` gives; the threads that it makes let others go first, and whoever calls this does not."""
+    made: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), _NICENESS)
+            made.set_result(start())
+        except Exception as error:
+            made.set_exception(error)
+
+    Thread(target=run).start()
+    return made.result()
 
 
 def _taken(event: Mapping[str, Any], done: Written, listen: Listener) -> bool:
