@@ -3,7 +3,8 @@
     RAG_KEY=… python -m app.evaluate questions.jsonl --collection manuals --url https://rag.example.com
 
 The file has a line of JSON (or a TOML table ``[[question]]``) for each question: ``question``, ``documents`` (names of
-the files that answer it), ``phrases`` (one of which a right passage contains) and ``answerable``.
+the files that answer it), ``phrases`` (one of which a right passage contains), ``answerable`` and, where it is not the
+documents', its ``language``.
 """
 
 import argparse
@@ -41,6 +42,7 @@ class Question(BaseModel):
     documents: tuple[str, ...] = ()
     phrases: tuple[str, ...] = ()
     answerable: bool = True
+    language: str = Field(default="", description="Of the question, where it is not the documents'.")
 
 
 @dataclass(frozen=True)

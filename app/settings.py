@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from app.ingest.limits import Limits
 
@@ -21,6 +21,8 @@ Language = Literal[
 ]
 # fmt: on
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+# The space at its end is a part of what the model was trained with.
+Prefix = Annotated[str, StringConstraints(strip_whitespace=False)]
 
 
 class ConfigurationError(Exception):
@@ -97,10 +99,10 @@ class Inference(Table):
         min_length=1, description="Model that embeds; a change needs every document embedded anew."
     )
     embedding_dimension: int = Field(ge=1, le=8192, description="Length of its vectors.")
-    query_prefix: str = Field(
+    query_prefix: Prefix = Field(
         default="", description="Put before a question, where the model wants it (nomic: 'search_query: ')."
     )
-    document_prefix: str = Field(default="", description="Put before a passage, where the model wants it.")
+    document_prefix: Prefix = Field(default="", description="Put before a passage, where the model wants it.")
     num_ctx: int = Field(
         default=4096, ge=1024, description="Context in tokens; one value everywhere, a change reloads the model."
     )

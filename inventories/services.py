@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from inventories.embeddings import Prefixes, prefixes
 from inventories.frozen import Frozen
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")]
@@ -110,6 +111,14 @@ class Inference(Frozen):
         default=Model(name="nomic-embed-text:v1.5"), description="turns passages into vectors"
     )
     embedding_dimension: int = Field(default=768, ge=64, le=4096, description="length of the embedding model's vectors")
+    query_prefix: str | None = Field(
+        default=None,
+        description="put before a question that is embedded; none: what the model's family is known to want",
+    )
+    document_prefix: str | None = Field(
+        default=None,
+        description="the same before a passage; a change needs every document embedded anew, as another model does",
+    )
     context_tokens: int = Field(
         default=8192,
         ge=1024,
@@ -126,6 +135,15 @@ class Inference(Frozen):
         default="24h", pattern=r"^(-1s|\d+[smh])$", description="how long an idle model stays loaded; -1s: for ever"
     )
     stand_in: bool = Field(default=False, description="the archive is the lab's stand-in; every report says so")
+
+    @property
+    def prefixes(self) -> Prefixes:
+        """What stands before a question and a passage when they are embedded."""
+        known = prefixes(self.embedding_model.name)
+        return Prefixes(
+            known.query if self.query_prefix is None else self.query_prefix,
+            known.document if self.document_prefix is None else self.document_prefix,
+        )
 
 
 # The text search configurations that PostgreSQL brings along.

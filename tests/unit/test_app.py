@@ -8,7 +8,7 @@ import pytest
 
 from app.settings import Language, Settings
 from inventories import network, services
-from inventories.settings import Site
+from inventories.settings import Model, Site
 from tests.unit.plans import Plan, plan
 
 SEES = {
@@ -75,3 +75,39 @@ def test_the_program_takes_what_a_site_may_want(app1: Plan) -> None:
 
     assert given.domain == "rag.example.org"
     assert get_args(Language) == get_args(services.Language)
+
+
+@pytest.mark.parametrize(
+    ("model", "query", "document"),
+    [
+        ("nomic-embed-text:v1.5", "search_query: ", "search_document: "),
+        ("multilingual-e5-small:q4_0", "query: ", "passage: "),
+        ("someone/intfloat-multilingual-e5-base:f16", "query: ", "passage: "),
+        ("someone/multilingual-e5-large-instruct:q8_0", "", ""),
+        ("snowflake-arctic-embed2:568m", "query: ", ""),
+        ("snowflake-arctic-embed:335m", "Represent this sentence for searching relevant passages: ", ""),
+        ("bge-m3:567m", "", ""),
+    ],
+)
+def test_a_text_is_embedded_with_the_words_before_it_that_its_model_was_trained_with(
+    prod: Site, model: str, query: str, document: str
+) -> None:
+    site = with_inference(prod, embedding_model=Model(name=model))
+
+    assert prefixes_of(site) == (query, document)
+
+
+def test_a_site_may_say_what_stands_before_its_texts(prod: Site) -> None:
+    site = with_inference(prod, query_prefix='ask "it": \n', document_prefix="")
+
+    assert prefixes_of(site) == ('ask "it": \n', "")
+
+
+def with_inference(site: Site, **changed: object) -> Site:
+    return site.model_copy(update={"inference": site.inference.model_copy(update=changed)})
+
+
+def prefixes_of(site: Site) -> tuple[str, str]:
+    made = plan(site, site.machine("app1")).files["/etc/rag/rag.toml"].content.decode()
+    inference = Settings.model_validate(tomllib.loads(made)).inference
+    return inference.query_prefix, inference.document_prefix

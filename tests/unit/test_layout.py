@@ -38,7 +38,8 @@ COMMANDS = {"tasks.cluster"}
 PURE = {"pydantic", "pyinfra.api.exceptions"}
 MAY_IMPORT = {
     "inventories/frozen.py": PURE,
-    "inventories/services.py": PURE | {"inventories.frozen"},
+    "inventories/embeddings.py": set(),
+    "inventories/services.py": PURE | {"inventories.embeddings", "inventories.frozen"},
     "inventories/settings.py": PURE | {"inventories.frozen", "inventories.public_keys", "inventories.services"},
     "inventories/public_keys.py": set(),
     "inventories/network.py": PURE | {"inventories.settings"},
