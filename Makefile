@@ -20,7 +20,7 @@ define timed
 	if [ $$rc = 0 ]; then echo "    $(1): $$(( SECONDS - start )) s"; else echo "    $(1): failed after $$(( SECONDS - start )) s" >&2; fi; exit $$rc
 endef
 
-.PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret deploy docs release locks
+.PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret keep-secret deploy docs release locks
 .PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
 help: ## these lines
@@ -42,7 +42,7 @@ lint: setup ## format, lint, types, workflow files
 unit: setup ## tests without a machine
 	$(call timed,unit tests,$(PYTHON) -m pytest -q tests/unit)
 
-app-test: setup build/venv/chroma/ready | /usr/lib/postgresql /usr/bin/chromium ## the program on a real PostgreSQL and a real Chroma, its pages in a real browser
+app-test: setup build/venv/chroma/ready build/provider/ready | /usr/lib/postgresql /usr/bin/chromium ## the program on a real PostgreSQL and a real Chroma, its pages in a real browser
 	$(call timed,app tests,$(PYTHON) -m pytest -q tests/app)
 
 live: setup ## the fleet built anew, deployed, tested as its users meet it, and taken down; KEEP_LAB=1 leaves it up
@@ -73,6 +73,9 @@ secrets: setup ## every secret that SITE lacks, encrypted
 
 secret: setup ## one secret of SITE on standard output: NAME=admin-password
 	@.venv/bin/python -m inventories.secrets $(SITE) $(or $(NAME),none)
+
+keep-secret: setup ## a secret that somebody else made, from standard input: NAME=oidc-client-secret
+	@.venv/bin/python -m inventories.secrets --keep $(SITE) $(or $(NAME),none)
 
 deploy: setup ## pyinfra inventories/SITE deploy.py
 	@test -f inventories/$(SITE) || { echo "SITE = $(SITE); a file inventories/$(SITE) is needed; ls inventories" >&2; exit 2; }
@@ -138,6 +141,12 @@ build/venv/dev/ready: requirements/dev.txt pyproject.toml | $(UV)
 build/venv/chroma/ready: requirements/chroma.txt | $(UV)
 	$(call timed,Chroma for tests,$(call environment,build/venv/chroma,requirements/chroma.txt) && touch $@)
 
+# npm knows no other authorities than its own, unless told.
+PROVIDER := tests/app/provider
+build/provider/ready: $(PROVIDER)/package.json $(PROVIDER)/package-lock.json | /usr/bin/npm
+	$(call timed,provider for tests,mkdir -p build/provider && cp $(PROVIDER)/package.json $(PROVIDER)/package-lock.json $(PROVIDER)/.npmrc build/provider/ \
+	  && cd build/provider && NODE_EXTRA_CA_CERTS=$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt} npm ci --silent && touch ready)
+
 environment = $(UV) venv --quiet --clear $(1) && $(UV) pip sync --quiet --python $(1)/bin/python --require-hashes $(2)
 
 # A machine with nothing but git, make and Python gets the rest here.
@@ -153,6 +162,10 @@ $(UV):
 /usr/bin/chromium:
 	@echo "--> Debian's Chromium, for the tests of the pages"
 	@apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium fonts-dejavu-core >/dev/null
+
+/usr/bin/npm:
+	@echo "--> Debian's Node.js and npm, for the provider of the app tests"
+	@apt-get -qq update && apt-get -qq -y --no-install-recommends install nodejs npm >/dev/null
 
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
 locks: | $(UV) ## every lock anew, from the newest packages that fit

@@ -15,7 +15,12 @@ def _seconds(name: str, says: str, registry: CollectorRegistry, labels: tuple[st
 
 REQUESTS = Counter("rag_requests_total", "Requests by route and status.", ["method", "route", "status"], registry=API)
 REQUEST_SECONDS = _seconds("rag_request_seconds", "Time to the end of the response.", API, ("route",))
-SIGN_INS = Counter("rag_sign_ins_total", "Sign-ins by outcome: accepted, refused, shed.", ["outcome"], registry=API)
+SIGN_INS = Counter(
+    "rag_sign_ins_total",
+    "Sign-ins by outcome: accepted, refused, shed; with a provider also unreachable, forged.",
+    ["outcome"],
+    registry=API,
+)
 # Each process counts all of them, so the last count is the right one.
 ACTIVE_USERS = Gauge(
     "rag_active_users", "People with a request in the last five minutes.", registry=API, multiprocess_mode="mostrecent"

@@ -7,30 +7,19 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from app.ingest.limits import Limits
+from app.oidc.settings import Oidc
+from app.table import Language, Seconds, Table
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-# The text search configurations that PostgreSQL brings along.
-# fmt: off
-Language = Literal[
-    "simple", "arabic", "armenian", "basque", "catalan", "danish", "dutch", "english", "finnish", "french", "german",
-    "greek", "hindi", "hungarian", "indonesian", "irish", "italian", "lithuanian", "nepali", "norwegian", "portuguese",
-    "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
-]
-# fmt: on
-Seconds = Annotated[float, Field(gt=0, le=3600)]
 # The space at its end is a part of what the model was trained with.
 Prefix = Annotated[str, StringConstraints(strip_whitespace=False)]
 
 
 class ConfigurationError(Exception):
     """The configuration cannot be used; the message is one line for the operator."""
-
-
-class Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
 class Listen(Table):
@@ -246,6 +235,9 @@ class Settings(Table):
     logging: Logging = Logging()
     limits: Rates = Rates()
     retention: Retention = Retention()
+    oidc: Oidc | None = Field(
+        default=None, description="Sign-in at a provider of the site's own; none: passwords alone."
+    )
 
 
 def load() -> Settings:

@@ -17,6 +17,7 @@ SECTIONS = (
     "Application",
     "Limits",
     "Retention",
+    "Oidc",
 )
 HEAD = """\
 # Settings

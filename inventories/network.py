@@ -7,6 +7,8 @@ from inventories.settings import Machine, Site
 
 OPERATORS = "operators"
 USERS = "users"
+PROVIDER = "provider"
+"""Where people sign in besides, none of the site's machines; what goes out of those is not filtered."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,13 @@ VRRP = "vrrp"
 
 def flows(site: Site) -> tuple[Flow, ...]:
     """Every permission of the site, in the order of a document's way through it."""
+    provider = [Flow("app", PROVIDER, site.oidc.port, "who signed in there, and its keys")] if site.oidc else []
     return (
         Flow(OPERATORS, "every", site.ssh.port, "deploys and repairs"),
         Flow(USERS, "balancer", HTTP, "browsers that forget the s are sent to HTTPS"),
         Flow(USERS, "balancer", HTTPS, "the web page and the API"),
         Flow("balancer", "app", API_DOOR, "requests go to any app host that is ready", API),
+        *provider,
         Flow("app", "database", POSTGRESQL, "documents, passages, users"),
         Flow("database", "database", POSTGRESQL, "streaming replication"),
         Flow("backup", "database", POSTGRESQL, "the write-ahead log and base backups"),

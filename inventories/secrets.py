@@ -1,5 +1,6 @@
 """A site's secrets: made once, kept in one age-encrypted file, readable with the `age` command too."""
 
+import getpass
 import json
 import os
 import re
@@ -58,6 +59,9 @@ KINDS = (
     Kind("admin-password", "the first administrator's password", _password),
 )
 
+
+GIVEN = {"oidc-client-secret": "what the provider of oidc made for this platform"}
+"""Secrets that somebody else makes: they are kept when a site has them."""
 
 AUTHORITIES = ("authority", "etcd-authority")
 
@@ -119,6 +123,16 @@ def create(site: str) -> list[str]:
     return [name for name in values if name not in known]
 
 
+def keep(site: str, name: str, value: str) -> None:
+    """Put a secret that somebody else made beside the others, or in its old one's place."""
+    if name not in GIVEN:
+        raise SettingsError(f"secret {name} = made here; one of {', '.join(GIVEN)} is needed; make secrets SITE={site}")
+    if not value or not value.isprintable():
+        raise SettingsError(f"secret {name} = {len(value)} characters; one line that can be printed is needed")
+    known = {known: value.get_secret_value() for known, value in secrets_of(site).items()}
+    _write(site, known | {name: value})
+
+
 def _write(site: str, values: dict[str, str]) -> None:
     key_file, path = key_file_of(site), file_of(site)
     if not key_file.is_file():
@@ -175,21 +189,32 @@ def _signs_only() -> x509.KeyUsage:
 
 
 def main(arguments: list[str]) -> int:
-    """`make secrets SITE=…` says what was made and where, never a value; `make secret SITE=… NAME=…` says one value."""
-    if len(arguments) not in {1, 2}:
+    """`make secrets SITE=…` says what was made and where, never a value; `make secret SITE=… NAME=…` says one value.
+
+    `make keep-secret SITE=… NAME=…` takes one from standard input.
+    """
+    keeps = arguments[:1] == ["--keep"]
+    site, *names = arguments[keeps:] or [""]
+    if len(names) != 1 if keeps else len(names) > 1 or not site:
         print("site = (nothing); the name of a file in inventories/ is needed; make secrets SITE=prod", file=sys.stderr)
         return 2
-    site, *names = arguments
     if not re.fullmatch("[a-z][a-z0-9-]{0,30}", site) or not (Path(__file__).parent / site).is_file():
         print(f"site = {site}; a file inventories/{site} is needed; ls inventories", file=sys.stderr)
         return 2
     try:
-        for line in _told(site, names[0]) if names else _made(site):
+        for line in _kept(site, names[0]) if keeps else _told(site, names[0]) if names else _made(site):
             print(line)
     except SettingsError as refused:
         print(refused, file=sys.stderr)
         return 2
     return 0
+
+
+def _kept(site: str, name: str) -> list[str]:
+    # Neither an argument list nor a shell's history nor a screen may hold it.
+    value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read()
+    keep(site, name, value.strip())
+    return [f"{file_of(site)}: {name} is kept; deploy {site} for the app hosts to have it"]
 
 
 def _told(site: str, name: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from inventories.frozen import Frozen, SettingsError
+from inventories.oidc import SECRET, Oidc
 from inventories.public_keys import is_public_key
 from inventories.services import Application, Database, Etcd, Inference, Limits, Model, Name, Retention
 
@@ -21,6 +22,7 @@ __all__ = [
     "Machine",
     "Model",
     "Network",
+    "Oidc",
     "Packages",
     "Retention",
     "Role",
@@ -103,6 +105,7 @@ class Site(Frozen):
     application: Application = Field(default=Application(), description="see below")
     limits: Limits = Field(default=Limits(), description="see below")
     retention: Retention = Field(default=Retention(), description="see below")
+    oidc: Oidc | None = Field(default=None, description="where people sign in besides; none: with passwords alone")
     secrets: dict[str, SecretStr] = Field(default={}, description="what `make secrets` made", repr=False)
 
     @model_validator(mode="after")
@@ -126,6 +129,11 @@ class Site(Frozen):
             raise ValueError("vip = (nothing); two balancers need an address that moves between them")
         if self.vip and self.vip.address in [machine.address for machine in self.machines]:
             raise ValueError(f"vip.address = {self.vip.address}; a free address is needed, this one is a machine's")
+        if self.oidc and SECRET not in self.secrets:
+            raise ValueError(
+                f"secrets = no {SECRET}; the provider's for client {self.oidc.client_id} is needed;"
+                f" make keep-secret SITE={self.name} NAME={SECRET}"
+            )
         return self
 
     def having(self, role: str) -> tuple[Machine, ...]:

@@ -23,6 +23,8 @@ CREDENTIALS = {
     "rag-migrate-check": ("database-owner-password",),
 }
 """The secrets that each unit gets to see, and no others."""
+PROVIDER_SECRET = "oidc-client-secret"  # noqa: S105 - its name
+PROVIDER_AUTHORITY = "/etc/rag/oidc-ca.crt"
 COMPILE = "python3 -m compileall -q -j 0 lib app || true"
 
 
@@ -41,16 +43,26 @@ def app(site: Site, machine: Machine) -> None:
 
     # Who the program is to PostgreSQL. A restart ends the connections that an earlier one opened.
     certificate = certificate_of(site, machine, "app")
-    configuration = rendered("app/rag.toml.j2", site=site, ports=_ports(), authority=AUTHORITY, certificate=certificate)
+    configuration = rendered(
+        "app/rag.toml.j2",
+        site=site,
+        ports=_ports(),
+        authority=AUTHORITY,
+        certificate=certificate,
+        provider_authority=PROVIDER_AUTHORITY,
+    )
+    seen = _credentials(site)
+    provider = _provider(site)
     files = [
         File(CONFIG, configuration),
-        *(credential(name, site.secret(name)) for name in dict.fromkeys(chain(*CREDENTIALS.values()))),
+        *provider,
+        *(credential(name, site.secret(name)) for name in dict.fromkeys(chain(*seen.values()))),
         *(
             File(
                 _file_of(unit),
                 rendered(f"app/{unit}.service.j2", site=site, release=APP.id, config=CONFIG, credentials=credentials),
             )
-            for unit, credentials in CREDENTIALS.items()
+            for unit, credentials in seen.items()
         ),
     ]
     ensure(
@@ -58,6 +70,7 @@ def app(site: Site, machine: Machine) -> None:
         users=[User("rag")],
         directories=[Directory("/etc/credstore", "700")],
         files=files,
+        absent=[] if site.oidc else [PROVIDER_AUTHORITY, credential(PROVIDER_SECRET, "").path],
     )
     barrier(name="Every app host has the release")
 
@@ -67,9 +80,13 @@ def app(site: Site, machine: Machine) -> None:
     ensure(
         name="Run API, worker and follower",
         units=[
-            Unit("rag-api.service", reads=_read_by("rag-api", certificate), in_turn=True),
-            Unit("rag-worker.service", reads=_read_by("rag-worker", certificate)),
-            Unit("rag-index.service", reads=_read_by("rag-index", certificate)),
+            Unit(
+                "rag-api.service",
+                reads=(*_read_by("rag-api", seen, certificate), *(file.path for file in provider)),
+                in_turn=True,
+            ),
+            Unit("rag-worker.service", reads=_read_by("rag-worker", seen, certificate)),
+            Unit("rag-index.service", reads=_read_by("rag-index", seen, certificate)),
         ],
         check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/ready", seconds=120),
     )
@@ -90,8 +107,18 @@ def _file_of(unit: str) -> str:
     return f"/etc/systemd/system/{unit}.service"
 
 
-def _read_by(unit: str, certificate: Certificate) -> tuple[str, ...]:
-    secrets = (f"/etc/credstore/{name}" for name in CREDENTIALS[unit])
+def _credentials(site: Site) -> dict[str, tuple[str, ...]]:
+    return CREDENTIALS | ({"rag-api": (*CREDENTIALS["rag-api"], PROVIDER_SECRET)} if site.oidc else {})
+
+
+def _provider(site: Site) -> list[File]:
+    """What the provider is verified by, where Debian's CAs do not."""
+    file = site.oidc.ca_file if site.oidc else None
+    return [File(PROVIDER_AUTHORITY, file.read_bytes())] if file else []
+
+
+def _read_by(unit: str, seen: dict[str, tuple[str, ...]], certificate: Certificate) -> tuple[str, ...]:
+    secrets = (f"/etc/credstore/{name}" for name in seen[unit])
     return (CONFIG, _file_of(unit), *secrets, certificate.certificate)
 
 

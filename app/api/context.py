@@ -27,6 +27,7 @@ from app.api.turns import Turns
 from app.api.writers import Writers
 from app.index.vectors import Vectors
 from app.inference import InferencePool
+from app.oidc.provider import Provider
 from app.retrieve.nearest import Space
 from app.retrieve.search import Searcher
 from app.retrieve.weights import Frequencies
@@ -65,6 +66,7 @@ class Context:
     guard: Guard = field(default_factory=Guard)
     missed: Missed = field(default_factory=Missed)
     turns: Turns = field(default_factory=Turns)
+    provider: Provider | None = None
 
     @property
     def searcher(self) -> Searcher:

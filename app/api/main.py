@@ -17,6 +17,7 @@ from app.api import (
     grants,
     groups,
     health,
+    identities,
     keys,
     library,
     openai,
@@ -36,6 +37,7 @@ from app.api.recorder import Recorder
 from app.api.writers import Writers
 from app.index.vectors import Vectors
 from app.inference import InferencePool
+from app.oidc.provider import Provider
 from app.retrieve.weights import Frequencies
 from app.settings import ConfigurationError, Settings, credential, load_or_refuse, refuse
 from app.store.database import engine
@@ -63,7 +65,7 @@ def application() -> FastAPI:
     app.state.settings = settings
     app.add_middleware(Renewal)
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
-    people = (accounts, users, groups, grants, keys, audit)
+    people = (accounts, users, identities, groups, grants, keys, audit)
     for module in (*people, collections, library, search, questions, conversations, openai, health):
         app.include_router(module.router)
     pages.install(app)
@@ -93,7 +95,18 @@ def make_context(settings: Settings) -> Context:
         active=Active(Path(os.environ["RAG_ACTIVE_USERS"])),
         frequencies=Frequencies(settings.answering.language),
         rates=Rates(primary, settings.limits),
+        provider=_provider(settings),
     )
+
+
+def _provider(settings: Settings) -> Provider | None:
+    oidc = settings.oidc
+    if oidc is None:
+        return None
+    try:
+        return Provider(oidc, credential("oidc-client-secret"), settings.domain)
+    except OSError as error:
+        raise ConfigurationError(f"oidc.ca_file = {oidc.ca_file}; a readable file of certificates ({error})") from None
 
 
 @contextlib.asynccontextmanager
@@ -111,6 +124,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await here.recorder.drain(seconds=3)
     here.recorder.close()
     await asyncio.to_thread(here.later.close)
+    if here.provider:
+        await here.provider.close()
     here.rates.close()
     here.writers.close()
     here.replica.dispose()

@@ -32,6 +32,11 @@ class Change(BaseModel):
     role: Role | None = None
 
 
+class IdentityShown(BaseModel):
+    issuer: str = Field(description="The provider.")
+    subject: str = Field(description="What it calls the person, for good.")
+
+
 class UserShown(BaseModel):
     model_config = ConfigDict(
         json_schema_extra={
@@ -42,6 +47,7 @@ class UserShown(BaseModel):
                 "disabled": False,
                 "created_at": "2026-11-27T08:30:00Z",
                 "groups": ["engineers"],
+                "identities": [{"issuer": "https://id.example.org/realms/work", "subject": "248289761001"}],
             }
         }
     )
@@ -51,6 +57,7 @@ class UserShown(BaseModel):
     disabled: bool = Field(description="May not sign in, and no token or key of theirs is taken.")
     created_at: datetime
     groups: list[str]
+    identities: list[IdentityShown] = Field(description="As whom they sign in at a provider.")
 
     @classmethod
     def of(cls, entry: users.Entry) -> Self:
@@ -61,6 +68,7 @@ class UserShown(BaseModel):
             disabled=entry.disabled,
             created_at=entry.created_at,
             groups=entry.groups,
+            identities=[IdentityShown(issuer=issuer, subject=subject) for issuer, subject in entry.identities],
         )
 
 

@@ -70,6 +70,14 @@ class People:
         """Take a person away for good."""
         self._transport.call("DELETE", f"/api/v1/users/{part(name)}")
 
+    def link_user(self, name: str, subject: str) -> User:
+        """Let the person whom the site's provider calls so sign in there as this user."""
+        return self._transport.one(User, "PUT", f"/api/v1/users/{part(name)}/identity", json={"subject": subject})
+
+    def unlink_user(self, name: str) -> None:
+        """Let nobody of the provider's sign in as this user."""
+        self._transport.call("DELETE", f"/api/v1/users/{part(name)}/identity")
+
     def groups(self) -> Iterator[Group]:
         """Every group."""
         return self._transport.pages("/api/v1/groups", Group)

@@ -30,6 +30,11 @@ class Me(Result):
     scopes: tuple[str, ...] = ()
 
 
+class Identity(Result):
+    issuer: str
+    subject: str
+
+
 class User(Result):
     name: str
     role: str
@@ -37,6 +42,7 @@ class User(Result):
     disabled: bool = False
     created_at: datetime | None = None
     groups: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
 
 
 class Group(Result):

@@ -6,6 +6,9 @@ from pwdlib import PasswordHash
 from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+# What is kept of somebody who has none, as whoever signs in at the site's provider; nothing fits it.
+NONE = "!"
+
 _HASHER = PasswordHash((Argon2Hasher(time_cost=3, memory_cost=65536, parallelism=4),))
 # An unknown name must cost as long as a wrong password, else names can be told apart by the clock. Written down, since
 # making it would cost every start a quarter of a second; of what it is the hash, nobody knows any more.
@@ -27,6 +30,8 @@ def hashed(password: str) -> str:
 
 def check(kept: str | None, password: str) -> Verdict:
     """Whether it is the password of which ``kept`` is the hash; takes as long where there is none."""
+    if kept == NONE:
+        kept = None
     try:
         fits, better = _HASHER.verify_and_update(password, kept or _NOBODY)
     except UnknownHashError:

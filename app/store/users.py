@@ -15,7 +15,9 @@ Role = Literal["admin", "editor", "reader"]
 _LISTED = """
 select u.id, u.name, u.role, u.disabled, u.created_at, array(
     select g.name from members m join groups g on g.id = m.group_id where m.user_id = u.id order by g.name
-) as groups from users u
+) as groups, array(
+    select array[i.issuer, i.subject] from identities i where i.user_id = u.id order by i.issuer
+) as identities from users u
 """
 
 
@@ -34,6 +36,8 @@ class Entry:
     disabled: bool
     created_at: datetime
     groups: list[str]
+    identities: list[tuple[str, str]]
+    """Issuers with the subject as whom each knows the user."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,24 @@ def set_role(connection: Connection, user_id: UUID, role: Role) -> None:
     connection.execute(text("update users set role = :role where id = :id"), {"id": user_id, "role": role})
 
 
+def apply_role(connection: Connection, user_id: UUID, role: Role) -> int:
+    """Give the user the role as of now, and tell the generation of a session that begins then: less ends the others."""
+    shown_by_replicas(connection)
+    statement = text(
+        "update users set role = :role, token_generation = token_generation + case"
+        " when array_position(cast(:ranks as text[]), role) > array_position(cast(:ranks as text[]), :role)"
+        " then 1 else 0 end where id = :id returning token_generation"
+    )
+    parameters = {"id": user_id, "role": role, "ranks": ["reader", "editor", "admin"]}
+    return int(connection.execute(statement, parameters).scalar_one())
+
+
+def has_password(connection: Connection, user_id: UUID) -> bool:
+    """Whether the user can sign in with a password."""
+    statement = text("select exists (select from users where id = :id and password_hash <> :none)")
+    return bool(connection.execute(statement, {"id": user_id, "none": passwords.NONE}).scalar_one())
+
+
 def delete(connection: Connection, user_id: UUID) -> None:
     """Remove the user with their questions, memberships and grants; what they made for others stays."""
     shown_by_replicas(connection)
@@ -161,7 +183,8 @@ def ensure_admin(connection: Connection, wanted: NewUser) -> bool:
 
 
 def _entry(row: Row[Any]) -> Entry:
-    return Entry(of_row(row), row.disabled, row.created_at, list(row.groups))
+    identities = [(issuer, subject) for issuer, subject in row.identities]
+    return Entry(of_row(row), row.disabled, row.created_at, list(row.groups), identities)
 
 
 def of_row(row: Row[Any]) -> User:

@@ -7,9 +7,9 @@ from fastapi.responses import Response
 
 from app.api.context import Admin, Here, Me, document_of, readable
 from app.api.problems import not_found
-from app.store import collections, passages
+from app.store import collections, passages, users
 from app.store.database import reading
-from app.web import signing
+from app.web import provider, signing
 from app.web.page import STATIC, OwnFiles, PageRoute, shown
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -19,6 +19,7 @@ def install(app: FastAPI) -> None:
     """Add the pages, and the files that they are made of."""
     app.include_router(router)
     app.include_router(signing.router)
+    app.include_router(provider.router)
     app.mount("/static", OwnFiles(directory=STATIC), name="static")
 
 
@@ -62,9 +63,9 @@ def one_collection(request: Request, here: Here, me: Me, name: str) -> Response:
 
 
 @router.get("/people")
-def people(request: Request, me: Admin) -> Response:
+def people(request: Request, here: Here, me: Admin) -> Response:
     """Persons and groups, for administrators."""
-    return shown(request, "people.html", me=me)
+    return shown(request, "people.html", me=me, provider=here.provider.settings if here.provider else None)
 
 
 @router.get("/audit")
@@ -74,9 +75,10 @@ def audit(request: Request, me: Admin) -> Response:
 
 
 @router.get("/account")
-def account(request: Request, me: Me) -> Response:
-    """One's own password, keys and sign-ins."""
-    return shown(request, "account.html", me=me)
+def account(request: Request, here: Here, me: Me) -> Response:
+    """One's own password, where one has any, keys and sign-ins."""
+    has_password = here.fresh(lambda connection: users.has_password(connection, me.id))
+    return shown(request, "account.html", me=me, has_password=has_password)
 
 
 @router.get("/status")

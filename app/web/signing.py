@@ -10,17 +10,24 @@ from starlette.concurrency import run_in_threadpool
 
 from app.api import cookie, tokens
 from app.api.accounts import begun, end_session, verified
-from app.api.context import Here, actor, caller
+from app.api.context import Caller, Context, Here, actor, caller
 from app.api.problems import Problem, translated
-from app.web.page import PageRoute, own_path, shown
+from app.store import identities
+from app.web.page import PageRoute, own_path
+from app.web.provider import form
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 @router.get("/sign-in")
-def sign_in_page(request: Request, next: str = "/") -> Response:  # noqa: A002 - the address bar says it so
-    """The form."""
-    return shown(request, "sign-in.html", next=own_path(next))
+def sign_in_page(
+    request: Request,
+    here: Here,
+    next: str = "/",  # noqa: A002 - the address bar says it so
+    out: bool = False,
+) -> Response:
+    """The form; ``out``: somebody has just signed out who may do so at the provider too."""
+    return form(request, here, next=own_path(next), out=out)
 
 
 @router.post("/sign-in")
@@ -35,8 +42,7 @@ async def sign_in(
     try:
         account = await verified(here, actor(request, username), password[:1000])
     except Problem as problem:
-        values = {"problem": problem, "username": username, "next": own_path(next)}
-        return shown(request, "sign-in.html", problem.status, **values)
+        return form(request, here, problem.status, problem=problem, username=username, next=own_path(next))
     settings = here.settings
     token = tokens.access(begun(here, account), here.token_key, settings.domain, settings.token_seconds)
     answer = RedirectResponse(own_path(next), 303)
@@ -50,11 +56,22 @@ async def sign_out(request: Request, here: Here) -> Response:
     answer: Response = RedirectResponse("/sign-in", 303)
     try:
         who = await run_in_threadpool(caller, request, here)
+        if await run_in_threadpool(_of_the_provider, here, who):
+            answer = RedirectResponse("/sign-in?out=true", 303)
         await end_session(here, actor(request, who.user.name), who)
     except (Problem, DBAPIError, PoolTimeoutError) as error:
         problem = translated(error)
         if problem.status != 401:
             said = Problem(problem.status, f"signed out in this browser only: {problem.error}", problem.help)
-            answer = shown(request, "sign-in.html", said.status, problem=said, next="/")
+            answer = form(request, here, said.status, problem=said, next="/")
     cookie.take_away(answer)
     return answer
+
+
+def _of_the_provider(here: Context, who: Caller) -> bool:
+    """Whether the caller may be signed in at the provider too."""
+    there = here.provider
+    if there is None or not there.settings.provider_sign_out:
+        return False
+    issuer = there.settings.issuer
+    return here.fresh(lambda connection: identities.belongs(connection, issuer, who.user.id))

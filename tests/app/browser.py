@@ -29,6 +29,8 @@ class Window:
     page: Page
     base: str
     wrong: list[str] = field(default_factory=list)
+    also: tuple[str, ...] = ()
+    """Where else a page may lead."""
 
     def sign_in(self, name: str = "admin", password: str = PASSWORD) -> None:
         self.page.goto("/sign-in")
@@ -57,20 +59,20 @@ class Window:
             self.wrong.append(text)
 
     def _must_be_ours(self, request: Request) -> None:
-        if not request.url.startswith(f"{self.base}/"):
+        if not request.url.startswith(tuple(f"{place}/" for place in (self.base, *self.also))):
             self.wrong.append(f"elsewhere: {request.url}")
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """The browser, without a window on any screen."""
+def chromium(*more: str) -> Iterator[Browser]:
+    """The browser, without a window on any screen; ``more`` are arguments of its own."""
     program = shutil.which("chromium")
     if program is None:
         pytest.fail("chromium = not installed; Debian's package; make app-test")
     # Chromium's own sandbox refuses root.
     arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        browser = playwright.chromium.launch(executable_path=program, args=[*arguments, *more])
         try:
             yield browser
         finally:
@@ -78,12 +80,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def window(browser: Browser, base: str, **options: Any) -> Iterator[Window]:
+def window(browser: Browser, base: str, also: tuple[str, ...] = (), **options: Any) -> Iterator[Window]:
     """A fresh window; at its end nothing may have gone wrong in it."""
     given = {"viewport": DESKTOP, "locale": "en-GB", "reduced_motion": "reduce", **options}
     context = browser.new_context(base_url=base, **given)
     context.set_default_timeout(15_000)
-    made = Window(context.new_page(), base)
+    made = Window(context.new_page(), base, also=also)
     made.watch()
     try:
         yield made

@@ -12,8 +12,11 @@ from tests.app.site import Site
 
 
 @contextlib.contextmanager
-def another_host(site: Site, **settings: object) -> Iterator[httpx.Client]:
-    """A client of it; ``settings`` are lines of the site's configuration by their key, as TOML writes them."""
+def another_host(site: Site, more: str = "", **settings: object) -> Iterator[httpx.Client]:
+    """A client of it; ``settings`` are lines of the site's configuration by their key, as TOML writes them.
+
+    ``more`` is what the site's configuration does not have.
+    """
     port = free_port()
     wanted = {"api": port, **settings}
     lines = []
@@ -22,7 +25,7 @@ def another_host(site: Site, **settings: object) -> Iterator[httpx.Client]:
         lines.append(f"{key} = {wanted[key]}" if key in wanted else line)
     with tempfile.TemporaryDirectory(prefix="rag-host-") as name:
         folder = Path(name)
-        (folder / "rag.toml").write_text("\n".join(lines))
+        (folder / "rag.toml").write_text("\n".join(lines) + more)
         environment = {**site.environment, "RAG_CONFIG": str(folder / "rag.toml"), "RUNTIME_DIRECTORY": name}
         command = ["gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"]
         base = f"http://127.0.0.1:{port}"

@@ -186,6 +186,16 @@ class Process:
         self._child = None
         return code
 
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It says nothing, though its machine still takes what it is sent."""
+        assert self._child
+        self._child.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._child.send_signal(signal.SIGCONT)
+
     @property
     def running(self) -> bool:
         return self._child is not None and self._child.poll() is None

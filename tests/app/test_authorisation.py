@@ -16,6 +16,7 @@ from tests.app.site import PASSWORD, Site
 OWN = """
            nobody reader none read write manage admin key expired disabled deleted
 open       2      2      2    2    2     2      2     2   2       2        2
+off        404    404    404  404  404   404    404   404 404     404      404
 anyone     401    2      2    2    2     2      2     2   401     401      401
 session    401    2      2    2    2     2      2     403 401     401      401
 editors    401    403    2    2    2     2      2     403 401     401      401
@@ -30,6 +31,7 @@ owner+     401    2      2    2    2     2      2     403 401     401      401
 FOREIGN = """
            nobody reader none read write manage admin key expired disabled deleted
 open       2      2      2    2    2     2      2     2   2       2        2
+off        404    404    404  404  404   404    404   404 404     404      404
 anyone     401    2      2    2    2     2      2     2   401     401      401
 session    401    2      2    2    2     2      2     403 401     401      401
 editors    401    403    2    2    2     2      2     403 401     401      401
@@ -67,6 +69,12 @@ ROUTES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("DELETE /api/v1/users/{name}", "admins", {}),
     ("GET /api/v1/users/{name}/keys", "admins", {}),
     ("DELETE /api/v1/users/{name}/keys/{key_id}", "admins", {}),
+    ("PUT /api/v1/users/{name}/identity", "admins", {"json": {"subject": "{fresh}"}}),
+    ("DELETE /api/v1/users/{name}/identity", "admins", {}),
+    # Without a provider; with one they are for browsers, and open.
+    ("GET /sign-in/oidc", "off", {}),
+    ("GET /sign-in/oidc/callback", "off", {}),
+    ("GET /sign-out/oidc", "off", {}),
     ("GET /api/v1/groups", "admins", {}),
     ("POST /api/v1/groups", "admins", {"json": {"name": "{fresh}"}}),
     ("GET /api/v1/groups/{name}", "admins", {}),

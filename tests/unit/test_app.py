@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from app.settings import Language, Settings
+from app.settings import Settings
+from app.table import Language
 from inventories import network, services
 from inventories.settings import Model, Site
 from tests.unit.plans import Plan, plan

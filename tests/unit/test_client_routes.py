@@ -23,8 +23,9 @@ chat_model = "chat"
 embedding_model = "embed"
 embedding_dimension = 4
 """
-# What a balancer, Prometheus and clients of OpenAI's API ask for, and what the module's `sign_in` does.
-OTHERS = {("GET", "/health/live"), ("GET", "/metrics"), ("POST", "/api/v1/token")}
+# What a balancer, Prometheus, browsers and clients of OpenAI's API ask for, and what the module's `sign_in` does.
+BROWSERS = {("GET", "/sign-in/oidc"), ("GET", "/sign-in/oidc/callback"), ("GET", "/sign-out/oidc")}
+OTHERS = {("GET", "/health/live"), ("GET", "/metrics"), ("POST", "/api/v1/token"), *BROWSERS}
 SOME = {UUID: UUID(int=1), str: "x", "Kind": "group", list[str]: ["read"], int: 1}
 
 

@@ -52,11 +52,14 @@ byId("copy").addEventListener("click", (event) =>
   copied(byId("secret").querySelector(".secret").textContent, event.currentTarget),
 );
 
-onSubmit(byId("password"), async (form) => {
-  await call("PUT", "/api/v1/me/password", { current: form.get("current"), new: form.get("new") });
-  byId("password").reset();
-  say("Your password is changed.");
-});
+// Who signs in at the site's provider may have none.
+const password = byId("password");
+if (password)
+  onSubmit(password, async (form) => {
+    await call("PUT", "/api/v1/me/password", { current: form.get("current"), new: form.get("new") });
+    password.reset();
+    say("Your password is changed.");
+  });
 
 byId("everywhere").addEventListener("click", async () => {
   if (!(await confirmed("Sign out everywhere?", "You will have to sign in again, here too.", "Sign out"))) return;

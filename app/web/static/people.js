@@ -5,7 +5,8 @@ import { showGroups } from "./groups.js";
 import { action, byId, call, element, every, moment, onSubmit, say } from "./shared.js";
 
 const ROLES = ["reader", "editor", "admin"];
-const me = byId("people").dataset.me;
+// Of the site's provider, where it has one.
+const { me, provider, issuer } = byId("people").dataset;
 
 function address(name) {
   return `/api/v1/users/${encodeURIComponent(name)}`;
@@ -54,7 +55,8 @@ function actions(user) {
     class: "plain",
     "aria-label": `New password for ${user.name}`,
   });
-  if (user.name === me) return [];
+  const identity = provider ? [link(user)] : [];
+  if (user.name === me) return identity;
   const disabled = !user.disabled;
   const done = disabled ? `${user.name} is shut out.` : `${user.name} may sign in again.`;
   const door = action(disabled ? "Shut out" : "Let in", () => changed(user.name, { disabled }, done), {
@@ -65,7 +67,34 @@ function actions(user) {
     class: "plain danger",
     "aria-label": `Delete ${user.name}`,
   });
-  return [password, door, remove];
+  return [...identity, password, door, remove];
+}
+
+// As whom of the provider's people the user signs in there, if at all.
+function link(user) {
+  const linked = user.identities.find((one) => one.issuer === issuer);
+  const name = linked ? `Unlink from ${provider}` : `Link to ${provider}`;
+  return action(name, () => (linked ? unlinked(user.name, linked.subject) : nowLinked(user.name)), {
+    class: "plain",
+    "aria-label": `${name} for ${user.name}`,
+  });
+}
+
+async function nowLinked(name) {
+  const label = `Subject, as ${provider} and a refused sign-in call the person`;
+  const subject = await asked(`Who of ${provider} is ${name}?`, label, { maxlength: 255, autocomplete: "off" }, "Link");
+  if (!subject) return;
+  await call("PUT", `${address(name)}/identity`, { subject });
+  say(`${name} signs in with ${provider} too.`);
+  await list();
+}
+
+async function unlinked(name, subject) {
+  const consequence = `${subject} of ${provider} is signed out, and signs in as ${name} no more.`;
+  if (!(await confirmed(`Unlink ${name}?`, consequence, "Unlink"))) return;
+  await call("DELETE", `${address(name)}/identity`);
+  say(`${name} is unlinked.`);
+  await list();
 }
 
 async function changed(name, wanted, done) {

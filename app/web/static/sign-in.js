@@ -4,6 +4,8 @@ const form = document.querySelector("form.card");
 const next = form.elements.next.value;
 
 form.setAttribute("action", `/sign-in${location.hash}`);
+const provider = document.getElementById("provider");
+if (provider) provider.href = `/sign-in/oidc?next=${encodeURIComponent(next + location.hash)}`;
 
 // A link on another site comes without the cookie, since no other site may send it. From here it goes along.
 if (location.search) {
