@@ -69,7 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--user", metavar="NAME", help="your name there; asked for otherwise")
     add("sign-out", _sign_out, "end that key and forget it; asks for your password")
     add("status", _status, "whether the platform can answer, and which part is the reason if not")
-    add("collections", _collections, "the collections that you may read")
+    made = add("collections", _collections, "the collections that you may read")
+    change = made.add_mutually_exclusive_group()
+    change.add_argument("--add", metavar="NAME", help="make this one, which you manage")
+    change.add_argument("--delete", metavar="NAME", help="this one away, with all its documents")
     made = add("upload", _upload, "files and folders into a collection, until each is searchable or has failed")
     made.add_argument("collection", metavar="COLLECTION")
     made.add_argument("paths", metavar="PATH", nargs="+", type=Path)
@@ -142,8 +145,14 @@ def _status(_: argparse.Namespace) -> int:
     return 0 if health.status == "ready" else FAILED
 
 
-def _collections(_: argparse.Namespace) -> int:
+def _collections(wanted: argparse.Namespace) -> int:
     with account.stored().client() as client:
+        if wanted.add:
+            client.add_collection(wanted.add)
+            return 0
+        if wanted.delete:
+            client.delete_collection(wanted.delete)
+            return 0
         rows = [(one.name, one.permission, _counted(one.documents)) for one in client.collections()]
     show.table(("collection", "you may", "documents"), rows)
     return 0
@@ -151,12 +160,25 @@ def _collections(_: argparse.Namespace) -> int:
 
 def _upload(wanted: argparse.Namespace) -> int:
     with account.stored().client() as client:
+        _collection_of(client, wanted.collection)
         outcome = upload(client, wanted.collection, wanted.paths, wait=not wanted.no_wait)
     if outcome.failed:
         show.table(("failed", "why"), outcome.failed)
     if not wanted.no_wait:
         show.note(f"{outcome.indexed} indexed, {len(outcome.failed)} failed")
     return FAILED if outcome.failed else 0
+
+
+def _collection_of(client: Client, name: str) -> None:
+    """Refuse once what would be refused for every file."""
+    try:
+        client.collection(name)
+    except Problem as problem:
+        if problem.status != GONE:
+            raise
+        raise ValueError(
+            f"collection = {name}; one that exists and that you may read; rag collections --add {name}"
+        ) from None
 
 
 def _documents(wanted: argparse.Namespace) -> int:

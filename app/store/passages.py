@@ -8,7 +8,7 @@ from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Row, text
+from sqlalchemy import Connection, text
 
 Vector = NDArray[np.float32]
 
@@ -107,7 +107,8 @@ def by_ids(connection: Connection, collections: Sequence[UUID] | None, ids: Sequ
     documents, ordinals = split_ids(ids)
     within = None if collections is None else list(collections)
     rows = connection.execute(text(_BY_IDS), {"documents": documents, "ordinals": ordinals, "collections": within})
-    return [_passage(row) for row in rows]
+    # By position: names would be looked up anew for every row.
+    return [Passage(*row) for row in rows]
 
 
 def embeddings(connection: Connection, ids: Sequence[str]) -> list[tuple[str, Vector]]:
@@ -139,7 +140,3 @@ def split_ids(ids: Sequence[str]) -> tuple[list[str], list[int]]:
     """The documents and the ordinals of these passages, as statements take them."""
     pairs = [identifier.rsplit(":", 1) for identifier in ids]
     return [document for document, _ in pairs], [int(ordinal) for _, ordinal in pairs]
-
-
-def _passage(row: Row[Any]) -> Passage:
-    return Passage(**row._mapping)

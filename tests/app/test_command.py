@@ -168,6 +168,20 @@ def on_a_terminal(rag: Shell, *words: object) -> str:
     return shown.decode(errors="replace")
 
 
+def test_a_collection_is_made_filled_and_taken_away_and_a_missing_one_is_refused_once(rag: Shell, folder: Path) -> None:
+    name = f"papers-{folder.parent.name}"[:60]
+    missing = rag("upload", name, folder)
+    made = rag("collections", "--add", name)
+    again = rag("collections", "--add", name)
+    filled = rag("upload", name, folder / "contract.txt")
+    gone = rag("collections", "--delete", name)
+
+    assert (missing.returncode, missing.stderr.count("\n")) == (2, 1)
+    assert f"rag collections --add {name}" in missing.stderr
+    assert (made.returncode, again.returncode, filled.returncode, gone.returncode) == (0, 1, 0, 0)
+    assert name not in rag("collections").stdout
+
+
 def test_collections_and_status(site: Site, rag: Shell, collection: str) -> None:
     listed = [line.split("\t")[:2] for line in rag("collections").stdout.splitlines()]
     well = rag("status")
