@@ -8,19 +8,19 @@ from app.retrieve.weights import Weights
 from app.sentences import stem, vocabulary
 from app.store.passages import Passage
 
-# What each counts for, chosen by tests/evaluation/postgresql-manual.jsonl: a right passage is among the first five for
-# 0.83 of its questions, and for 0.72 with reciprocal rank fusion.
-OF_VECTOR = 0.25
+# What each counts for, chosen by tests/evaluation/postgresql-manual.jsonl, where half or twice as much of one changes
+# hardly anything: docs/bench.md has the figures, and those of reciprocal rank fusion.
+OF_VECTOR = 0.3
 OF_WORDS = 0.3
 OF_HEADING = 0.2
 # Under a heading that fits, a passage of a few words says hardly anything.
-OF_SHORTNESS = 0.1
+OF_SHORTNESS = 0.3
 SHORT = 20
 
 
 @dataclass(frozen=True)
 class Halves:
-    """What each half found, by passage: nearness from 0 to 1, and the share of the question's words."""
+    """What each half found, by passage: nearness from 0 to 1, and the share of what is asked."""
 
     nearness: Mapping[str, float]
     words: Mapping[str, float]
@@ -35,7 +35,7 @@ def nearness(near: Sequence[Near]) -> dict[str, float]:
 
 
 def score(passage: Passage, halves: Halves, asked: Weights) -> float:
-    """How well the passage fits; comparable within one search only."""
+    """How well the passage fits, by the question's words that some passage has; comparable within one search only."""
     heading = vocabulary(passage.headings[-1:] or (passage.title,))
     whole = sum(asked.values()) or 1.0
     headed = sum(weight for word, weight in asked.items() if stem(word) in heading) / whole

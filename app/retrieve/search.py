@@ -14,7 +14,7 @@ from app.inference import BusyError, InferencePool, InferenceUnavailableError
 from app.retrieve.fusion import Halves, nearness, score
 from app.retrieve.nearest import Space, nearest
 from app.retrieve.rerank import reranked
-from app.retrieve.weights import Frequencies, Weights
+from app.retrieve.weights import Asked, Frequencies, Weights
 from app.store import matching, passages
 from app.store.database import reading
 from app.store.matching import Match, Scope
@@ -82,17 +82,9 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Share:
-    """A passage and the share of the question's words in it, weighed by rarity."""
-
-    id: str
-    measure: float
-
-
-@dataclass(frozen=True)
 class _Lexical:
-    weights: Weights
-    matches: list[Share]
+    asked: Asked
+    matches: list[Match]
     foreign: str | None
 
 
@@ -112,24 +104,20 @@ async def search(searcher: Searcher, wanted: Wanted) -> Found:
             reading, searcher.replica, lambda connection: _ranked(connection, searcher, wanted, near, lexical)
         )
         ranked = await _reranked(searcher, wanted, ranked)
-    return Found(ranked[: wanted.limit], lexical.weights, missing, near[0].distance if near else None)
+    return Found(ranked[: wanted.limit], lexical.asked.weights, missing, near[0].distance if near else None)
 
 
 def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lexical:
     frequencies, space = searcher.frequencies, searcher.space
     matches: list[Match] = []
     with metrics.LEXICAL_SECONDS.time():
-        weights = frequencies.weights(connection, wanted.scope.collections, wanted.question)
+        asked = frequencies.asked(connection, wanted.scope.collections, wanted.question)
         if wanted.mode != "vector":
-            matches = matching.matching(connection, wanted.scope, weights, frequencies.language, searcher.candidates)
+            matches = matching.matching(
+                connection, wanted.scope, asked.present, frequencies.language, searcher.candidates
+            )
     foreign = passages.foreign_model(connection, space.model, space.dimension)
-    return _Lexical(weights, _shares(matches, weights), foreign)
-
-
-def _shares(matches: Sequence[Match], weights: Weights) -> list[Share]:
-    """With the score as a share of what all of the question's words weigh."""
-    whole = sum(weights.values()) or 1.0
-    return [Share(match.id, match.score / whole) for match in matches]
+    return _Lexical(asked, matches, foreign)
 
 
 def _ranked(
@@ -137,13 +125,15 @@ def _ranked(
 ) -> list[Hit]:
     """All candidates that are still there, best first."""
     vector = {one.id: Standing(rank, one.distance) for rank, one in enumerate(near, start=1)}
-    words = {one.id: Standing(rank, one.measure) for rank, one in enumerate(lexical.matches, start=1)}
+    # What a reader is told is the share of all that was asked; the order comes from the words that some passage has.
+    whole = sum(lexical.asked.weights.values()) or 1.0
+    words = {one.id: Standing(rank, one.score / whole) for rank, one in enumerate(lexical.matches, start=1)}
     found = passages.by_ids(connection, wanted.scope.collections, list(vector | words))
     if wanted.mode == "hybrid":
         halves = Halves(nearness(near), _shared(connection, searcher, wanted, lexical, list(vector)))
-        scores = {one.id: score(one, halves, lexical.weights) for one in found}
+        scores = {one.id: score(one, halves, lexical.asked.present) for one in found}
     else:
-        scores = nearness(near) | {one.id: one.measure for one in lexical.matches}
+        scores = nearness(near) | {id_: standing.measure for id_, standing in words.items()}
     hits = [Hit(one, scores[one.id], vector.get(one.id), words.get(one.id)) for one in found]
     # In one half alone its own order stands, which tells apart what its measure does not.
     return sorted(hits, key=lambda hit: (-hit.score, hit.passage.id)) if wanted.mode == "hybrid" else hits
@@ -152,12 +142,13 @@ def _ranked(
 def _shared(
     connection: Connection, searcher: Searcher, wanted: Wanted, lexical: _Lexical, near: Sequence[str]
 ) -> dict[str, float]:
-    """The share of the question's words in each candidate, those of the index too."""
-    known = {one.id: one.measure for one in lexical.matches}
+    """The share of the present words in each candidate, those of the index too."""
+    known = {one.id for one in lexical.matches}
     others = [one for one in near if one not in known]
-    weights, language = lexical.weights, searcher.frequencies.language
-    found = matching.shared(connection, wanted.scope, weights, language, others)
-    return known | {one.id: one.measure for one in _shares(found, weights)}
+    present, language = lexical.asked.present, searcher.frequencies.language
+    whole = sum(present.values()) or 1.0
+    found = matching.shared(connection, wanted.scope, present, language, others)
+    return {one.id: one.score / whole for one in (*lexical.matches, *found)}
 
 
 async def _reranked(searcher: Searcher, wanted: Wanted, hits: list[Hit]) -> list[Hit]:

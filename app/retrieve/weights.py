@@ -4,12 +4,13 @@ import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from uuid import UUID
 
 from sqlalchemy import Connection
 
-from app.sentences import content_words
+from app.sentences import content_words, parts
 from app.store import matching
 
 Weights = Mapping[str, float]
@@ -23,6 +24,17 @@ MOST_WORDS = 32
 SMOOTHING = 2
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What each word of a question tells, and the same of those that some passage has.
+
+    A word of another language or of no document tells that nothing may answer; which passage is best it cannot tell.
+    """
+
+    weights: Weights
+    present: Weights
+
+
 class Frequencies:
     """Counts words in collections, and remembers what it counted for a while."""
 
@@ -31,14 +43,23 @@ class Frequencies:
         self._known: OrderedDict[tuple[UUID, str], tuple[float, int]] = OrderedDict()
         self._lock = Lock()
 
-    def weights(self, connection: Connection, collections: Sequence[UUID], question: str) -> Weights:
-        """Inverse document frequency of the question's words; a word that occurs nowhere weighs most."""
+    def asked(self, connection: Connection, collections: Sequence[UUID], question: str) -> Asked:
+        """Inverse document frequency of the question's words; a word that occurs nowhere weighs most.
+
+        Of a compound such as wal-sender that occurs nowhere, the parts that do are present.
+        """
         words = list(dict.fromkeys(content_words(question)))[:MOST_WORDS]
+        pieces = [part for word in words for part in _pieces(word)][:MOST_WORDS]
         counts: Counter[str] = Counter()
         for collection_id in collections:
-            counts.update(self._counts(connection, collection_id, words))
+            counts.update(self._counts(connection, collection_id, list(dict.fromkeys([*words, *pieces]))))
         total = max(counts[""], 1)
-        return {word: math.log1p((total + SMOOTHING) / (counts[word] + SMOOTHING)) for word in words if word in counts}
+        known = {word: math.log1p((total + SMOOTHING) / (count + SMOOTHING)) for word, count in counts.items() if word}
+        found = [one for word in words for one in ([word] if counts[word] else _pieces(word))]
+        return Asked(
+            {word: known[word] for word in words if word in known},
+            {word: known[word] for word in found if counts[word]},
+        )
 
     def _counts(self, connection: Connection, collection_id: UUID, words: list[str]) -> dict[str, int]:
         counts = self._recalled(collection_id, ["", *words])
@@ -65,3 +86,8 @@ class Frequencies:
                 self._known[collection_id, word] = (until, count)
             while len(self._known) > MOST_REMEMBERED:
                 self._known.popitem(last=False)
+
+
+def _pieces(word: str) -> list[str]:
+    """The parts of a compound of words; a name such as max_connections is one thing and stays whole."""
+    return parts(word) if "-" in word and "_" not in word else []

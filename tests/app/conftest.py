@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -13,9 +14,9 @@ from sqlalchemy import Connection, text
 
 from tests.app import formats
 from tests.app.browser import Window, chromium, window
-from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
+from tests.app.ollama_standin import OllamaStandin
 from tests.app.servers import chroma, free_port, ours, postgresql
-from tests.app.site import PASSWORD, Person, Site, engine
+from tests.app.site import PASSWORD, Models, Person, Site, engine
 from tests.app.wire import Wire, behind_wire
 
 CONFIGURATION = """
@@ -36,11 +37,13 @@ write_seconds = 4
 port = {chroma}
 deadline_seconds = 10
 [inference]
-url = "{ollama}"
-chat_model = "{chat_model}"
-embedding_model = "{embedding_model}"
+url = "{url}"
+chat_model = "{chat}"
+embedding_model = "{embedding}"
 embedding_dimension = {dimension}
-num_ctx = 2048
+num_ctx = {num_ctx}
+query_prefix = "{query_prefix}"
+document_prefix = "{document_prefix}"
 max_in_flight = 2
 queue_seconds = 0.5
 [index]
@@ -80,8 +83,8 @@ def site() -> Iterator[Site]:
 
 
 @contextmanager
-def whole_site() -> Iterator[Site]:
-    """The site, ready; gone at the end."""
+def whole_site(models: Models | None = None) -> Iterator[Site]:
+    """The site, ready; gone at the end. Its models are a small stand-in's, unless others are named."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-app-")))
         ollama = OllamaStandin()
@@ -91,7 +94,7 @@ def whole_site() -> Iterator[Site]:
         admin = engine(port["postgresql"], "postgres").execution_options(isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             make_database(connection)
-        environment = _environment(folder, port, ollama)
+        environment = _environment(folder, port, models or Models(ollama.url))
         worker = ours(["app.ingest"], environment, folder / "worker.log", f"http://127.0.0.1:{port['worker']}")
         index = ours(["app.index"], environment, folder / "index.log", f"http://127.0.0.1:{port['index']}")
         base = f"http://127.0.0.1:{port['api']}"
@@ -191,9 +194,8 @@ def api(site: Site, cable: Wire) -> Iterator[httpx.Client]:
     process.stop()
 
 
-def _environment(folder: Path, port: dict[str, int], ollama: OllamaStandin) -> dict[str, str]:
-    names = {"chat_model": CHAT, "embedding_model": EMBED, "dimension": DIMENSION, "ollama": ollama.url}
-    (folder / "rag.toml").write_text(CONFIGURATION.format(**port, **names))
+def _environment(folder: Path, port: dict[str, int], models: Models) -> dict[str, str]:
+    (folder / "rag.toml").write_text(CONFIGURATION.format(**port, **asdict(models)))
     for name, secret in SECRETS.items():
         (folder / name).write_text(secret)
     return {

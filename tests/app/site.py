@@ -29,6 +29,19 @@ SETTINGS = Settings(
 )
 
 
+@dataclass(frozen=True)
+class Models:
+    """Where the site finds its models, and what they are asked with."""
+
+    url: str
+    chat: str = CHAT
+    embedding: str = EMBED
+    dimension: int = DIMENSION
+    num_ctx: int = 2048
+    query_prefix: str = ""
+    document_prefix: str = ""
+
+
 @dataclass
 class Person:
     """A signed-in user."""

@@ -25,8 +25,8 @@ def configured(site: Site, database: str, language: str) -> str:
 
 
 def found(connection: Connection, scope: Scope, language: str) -> int:
-    weights = Frequencies(language).weights(connection, scope.collections, QUESTION)
-    return len(matching.matching(connection, scope, weights, language, 5))
+    asked = Frequencies(language).asked(connection, scope.collections, QUESTION)
+    return len(matching.matching(connection, scope, asked.present, language, 5))
 
 
 def test_another_language_is_a_migration_after_which_its_words_are_found_in_all_their_forms(site: Site) -> None:

@@ -1,9 +1,12 @@
 """The rules that need no server: splitting, ranking, the prompt's budget and the check of citations."""
 
 import itertools
+from collections.abc import Sequence
+from typing import cast
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import Connection
 
 from app.answer import bounds, prompt
 from app.answer.cite import REFUSAL, check
@@ -14,11 +17,15 @@ from app.index.vectors import Near
 from app.inference import Usage
 from app.retrieve.fusion import Halves, nearness, score
 from app.retrieve.search import Found, Hit, Standing
+from app.retrieve.weights import Frequencies
 from app.sentences import content_words
 from app.settings import Answering, Inference, Ingest
+from app.store import matching
 from app.store.passages import Passage
 
 LIMITS = Ingest().limits
+# Where what would be asked of it is told beforehand.
+NO_CONNECTION = cast(Connection, None)
 MODELS = Inference(chat_model="chat", embedding_model="embed", embedding_dimension=8, num_ctx=1024, num_predict=128)
 
 
@@ -59,8 +66,35 @@ def test_a_passage_that_both_halves_find_under_a_fitting_heading_comes_before_th
 
     scores = {one.id: score(one, halves, {"default": 1.0, "port": 3.0}) for one in (both, near, words, bare)}
 
-    assert sorted(scores, key=lambda one: -scores[one]) == [both.id, words.id, near.id, bare.id]
+    assert scores[both.id] > max(scores[near.id], scores[words.id])
+    assert scores[bare.id] < min(scores[near.id], scores[words.id])
     assert nearness([Near("a", 0.4)]) == {"a": 1.0}
+
+
+def test_words_that_stand_nowhere_count_for_what_may_be_answered_and_not_for_what_comes_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    standing = {"lock": 4, "wal": 9, "sender": 3}
+
+    def counted(_: object, __: object, words: Sequence[str], ___: object) -> dict[str, int]:
+        return {"": 100, **{word: standing.get(word, 0) for word in words}}
+
+    monkeypatch.setattr(matching, "frequencies", counted)
+
+    asked = Frequencies("english").asked(NO_CONNECTION, [uuid4()], "Welche Sperre nimmt LOCK, welche der WAL-Sender?")
+
+    assert list(asked.weights) == ["sperre", "nimmt", "lock", "wal-sender"]
+    assert asked.weights["sperre"] > asked.weights["lock"]
+    assert list(asked.present) == ["lock", "wal", "sender"]
+    assert asked.present["lock"] == asked.weights["lock"]
+
+
+def test_a_name_that_stands_nowhere_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "frequencies", lambda *given: {"": 9, **dict.fromkeys(given[2], 0), "max": 5})
+
+    asked = Frequencies("english").asked(NO_CONNECTION, [uuid4()], "max_turbo_mode?")
+
+    assert (list(asked.weights), asked.present) == (["max_turbo_mode"], {})
 
 
 def test_under_the_same_heading_a_passage_that_says_something_comes_first() -> None:

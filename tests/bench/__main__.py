@@ -3,7 +3,7 @@
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyinfra.api.exceptions import PyinfraError
 
@@ -15,7 +15,11 @@ from tests.bench.report import Figure
 from tests.lab import fleet
 from tests.lab.host import LabError, RefusalError, require_root_on_linux, require_tools
 
-PARTS = ("failover", "pgbench", "application", "start", "evaluation", "search")
+WITHOUT_THE_LAB: dict[str, Callable[[str], list[Figure]]] = {
+    "evaluation-here": lambda _: evaluation.run_here(),
+    "search": lambda repeats: search.run(int(repeats or 200)),
+}
+PARTS = ("failover", "pgbench", "application", "start", "evaluation", *WITHOUT_THE_LAB)
 
 
 def arguments() -> argparse.Namespace:
@@ -38,8 +42,8 @@ def measured(part: str, fault: str, repeats: str) -> list[Figure]:
         faults = failover.chosen(fault)
     except ValueError as unknown:
         raise RefusalError(str(unknown)) from None
-    if part == "search":
-        return search.run(int(repeats or 200))
+    if part in WITHOUT_THE_LAB:
+        return WITHOUT_THE_LAB[part](repeats)
     require_root_on_linux()
     require_tools()
     try:

@@ -1,21 +1,34 @@
-"""How well the PostgreSQL manual is searched and answered from in the lab, with real small models.
+"""How well the PostgreSQL manual is searched and answered from, with real small models, in the lab or beside it.
 
-The search was tuned with every second question; the others say whether that holds for questions it has not seen.
+The search was tuned with one set of questions; the other was written before any search was run with it.
 """
 
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import httpx
+
 from app import evaluate
 from app.evaluate import Measured, load, measured, table
+from inventories.embeddings import prefixes
+from inventories.lab_state import stand_in
 from inventories.settings import Site
+from tests.app.conftest import whole_site
+from tests.app.site import Models
 from tests.bench import report
 from tests.bench.report import Figure
 from tests.lab import demo
+from tests.lab.host import RefusalError
+from tests.lab.ollama.check import running
 
-AREA = "evaluation"
-QUESTIONS = Path("tests/evaluation/postgresql-manual.jsonl")
+TUNED_WITH, HELD_OUT = "tuned with", "held out"
+AREAS = {TUNED_WITH: "evaluation", HELD_OUT: "evaluation, held out"}
+QUESTIONS = {
+    TUNED_WITH: Path("tests/evaluation/postgresql-manual.jsonl"),
+    HELD_OUT: Path("tests/evaluation/postgresql-manual-held-out.jsonl"),
+}
 # The whole manual at the lab's pace, and a good deal over.
 LOADING_SECONDS = 2400
 
@@ -27,21 +40,45 @@ AT_LEAST = {
 
 
 def run(site: Site) -> list[Figure]:
-    """Load the manual where it is not there yet, ask every question, print the table; the figures."""
-    questions = load(QUESTIONS)
-    pages = demo.manual()
-    with closing(demo.client(site)) as http:
+    """Load the manual into the lab where it is not there yet, ask every question, print the table; the figures."""
+    return _measured(lambda: demo.client(site), demo.manual())
+
+
+def run_here() -> list[Figure]:
+    """The same without the lab: the program and its stores on this computer, with the stand-in for Ollama as built."""
+    pages = demo.fetched()
+    if not pages:
+        needed = f"the pages of Debian's {demo.PACKAGE}, as make bench PART=evaluation fetches them"
+        raise RefusalError(f"{demo.MANUAL} = not there; {needed}")
+    built = stand_in()
+    wanted = prefixes(built.embedding_model.name)
+    with running() as url:
+        models = Models(
+            url, built.chat_model.name, built.embedding_model.name, 384, 4096, wanted.query, wanted.document
+        )
+        with whole_site(models) as site:
+
+            def signed_in() -> httpx.Client:
+                headers = {"Authorization": f"Bearer {site.sign_in().token}"}
+                return httpx.Client(base_url=site.base, timeout=180, trust_env=False, headers=headers)
+
+            return _measured(signed_in, pages)
+
+
+def _measured(sign_in: Callable[[], httpx.Client], pages: list[Path]) -> list[Figure]:
+    with closing(sign_in()) as http:
         demo.upload(http, pages)
         demo.wait_until_indexed(http, LOADING_SECONDS)
+    sets = {name: load(path) for name, path in QUESTIONS.items()}
     # A sign-in of its own: loading may outlast the first one.
-    with closing(demo.client(site)) as http:
-        asked = measured(Measured(http, demo.COLLECTION), questions)
-    columns = {
-        name: evaluate.figures(questions[start::step], asked[start::step], AREA)
-        for name, start, step in (("all", 0, 1), ("tuned with", 0, 2), ("others", 1, 2))
-    }
-    print(table(columns))
-    found = promised([Figure(**asdict(one)) for one in columns["all"]])
+    with closing(sign_in()) as http:
+        collection = Measured(http, demo.COLLECTION)
+        asked = {name: measured(collection, questions) for name, questions in sets.items()}
+    columns = {name: evaluate.figures(sets[name], asked[name], AREAS[name]) for name in sets}
+    foreign = [pair for name in sets for pair in zip(sets[name], asked[name], strict=True) if pair[0].language]
+    german = evaluate.figures([question for question, _ in foreign], [one for _, one in foreign], "")
+    print(table({**columns, "German": german}))
+    found = [one for figures in columns.values() for one in promised([Figure(**asdict(figure)) for figure in figures])]
     report.write(found)
     return found
 

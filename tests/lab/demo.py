@@ -49,11 +49,8 @@ CHAPTERS = (
 
 
 def manual() -> list[Path]:
-    """The manual's pages from Debian's package, through a lab machine: this computer may run an older Debian.
-
-    Those that people ask about come first.
-    """
-    if not any(MANUAL.glob("*.html")):
+    """The manual's pages from Debian's package, through a lab machine: this computer may run an older Debian."""
+    if not fetched():
         print(f"{PACKAGE}: downloaded on {FROM}, its pages copied from there", flush=True)
         script = (
             "set -e; cd $(mktemp -d); apt-get -qq update; "
@@ -73,6 +70,11 @@ def manual() -> list[Path]:
         subprocess.run(["tar", "-x", "-C", str(draft)], input=pages.stdout, check=True)
         shutil.rmtree(MANUAL, ignore_errors=True)
         draft.rename(MANUAL)
+    return fetched()
+
+
+def fetched() -> list[Path]:
+    """The manual's pages that are here, those that people ask about first."""
     return sorted(MANUAL.glob("*.html"), key=lambda page: (not page.name.startswith(CHAPTERS), page.name))
 
 
