@@ -20,6 +20,7 @@ from app.ingest.clean import clean
 from app.ingest.limits import Limits
 from app.ingest.outline import UnreadableError
 from app.ingest.sandbox import OpenDoorError
+from app.ingest.split import Size, split
 
 # What a message asks: a document, where its text goes, and where to tell of the parser.
 DESCRIPTORS = 3
@@ -97,19 +98,22 @@ def _be_the_parser(asked: dict[str, Any], document: int, output: int, server: in
         os.closerange(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
-        parse_shut_in(asked["file_name"], Limits(**asked["limits"]), server)
+        size = Size(**asked["size"]) if asked["size"] else None
+        parse_shut_in(asked["file_name"], Limits(**asked["limits"]), size, server)
         status = 0
     finally:
         os._exit(status)
 
 
-def parse_shut_in(file_name: str, limits: Limits, server: int) -> None:
-    """Read a document from standard input, write its text to standard output."""
+def parse_shut_in(file_name: str, limits: Limits, size: Size | None, server: int) -> None:
+    """Read a document from standard input, write its text, or passages of that size, to standard output."""
     try:
         sandbox.shut(limits)
         _die_with(server)
         with open(0, "rb", closefd=False) as document:
-            answer = dataclasses.asdict(formats.parse(document.read(), file_name, limits))
+            parsed = formats.parse(document.read(), file_name, limits)
+        # Not only parsers meet what somebody wrote to harm: it may be long in every way.
+        answer = dataclasses.asdict(split(parsed, size) if size else parsed)
         written = json.dumps(answer, ensure_ascii=False).encode()
     except OpenDoorError as error:
         written = json.dumps({"open": str(error)}).encode()

@@ -12,12 +12,14 @@ import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from app.ingest import formats
 from app.ingest.forkserver import MOST_REQUEST_BYTES
 from app.ingest.limits import Limits
 from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.sandbox import OpenDoorError
+from app.ingest.split import Piece, Size, Split
 
 # Four bytes a character at most, and as much again for headings, places and marks.
 MOST_BYTES = 8 * formats.MOST_CHARACTERS
@@ -33,7 +35,23 @@ class LostParserError(Exception):
 
 def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
     """The document's text, within the limits and without a network; raise UnreadableError when it cannot be had."""
-    status, written = _run(content, file_name, limits)
+    answer = _answer(content, file_name, limits, None)
+    sections = tuple(
+        Section(tuple(section["headings"]), section["place"], tuple(section["paragraphs"]), tuple(section["rows"]))
+        for section in answer["sections"]
+    )
+    return Parsed(answer["title"], sections)
+
+
+def read(content: bytes, file_name: str, limits: Limits, size: Size) -> Split:
+    """The document's passages, as ``parse`` its text."""
+    answer = _answer(content, file_name, limits, size)
+    pieces = (Piece(piece["text"], tuple(piece["headings"]), piece["place"]) for piece in answer["pieces"])
+    return Split(answer["title"], tuple(pieces))
+
+
+def _answer(content: bytes, file_name: str, limits: Limits, size: Size | None) -> dict[str, Any]:
+    status, written = _run(content, file_name, limits, size)
     if len(written) > MOST_BYTES:
         raise UnreadableError(f"{file_name} = over {MOST_BYTES} bytes of text; a simpler or smaller file")
     if status == _TOO_LONG:
@@ -41,16 +59,12 @@ def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
     if status != 0:
         reason = f"the parser ended with {status}"
         raise UnreadableError(f"{file_name} = not readable ({reason}); a copy saved anew by its program")
-    answer = json.loads(written)
+    answer: dict[str, Any] = json.loads(written)
     if "open" in answer:
         raise OpenDoorError(answer["open"])
     if "error" in answer:
         raise UnreadableError(answer["error"])
-    sections = tuple(
-        Section(tuple(section["headings"]), section["place"], tuple(section["paragraphs"]), tuple(section["rows"]))
-        for section in answer["sections"]
-    )
-    return Parsed(answer["title"], sections)
+    return answer
 
 
 class ForkServer:
@@ -115,9 +129,10 @@ def server() -> ForkServer:
     return _server_of(os.pathsep.join((_ROOT, *sys.path)))
 
 
-def _run(content: bytes, file_name: str, limits: Limits) -> tuple[int, bytes]:
+def _run(content: bytes, file_name: str, limits: Limits, size: Size | None) -> tuple[int, bytes]:
     """How the parser ended and what it wrote, never more than a little over the most that is taken."""
-    request = json.dumps({"file_name": file_name, "limits": dataclasses.asdict(limits)}).encode()
+    asked = {"file_name": file_name, "limits": dataclasses.asdict(limits)}
+    request = json.dumps({**asked, "size": dataclasses.asdict(size) if size else None}).encode()
     if len(request) > MOST_REQUEST_BYTES:
         raise UnreadableError(f"{file_name[:100]}… = a name of {len(file_name)} characters; a shorter one")
     for _ in range(2):

@@ -26,16 +26,31 @@ class _Sentence:
     paragraph: int
 
 
-def split(parsed: Parsed, most_tokens: int, overlap_tokens: int = 0) -> list[Piece]:
-    """Passages of at most ``most_tokens``, ending where sentences end, never across a section, page or slide.
+@dataclass(frozen=True)
+class Size:
+    """The longest passage in tokens, and how much of it the next one repeats."""
 
-    Each begins with the last sentences of the one before it, as far as they fit into ``overlap_tokens``.
+    tokens: int
+    overlap: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    title: str
+    pieces: tuple[Piece, ...]
+
+
+def split(parsed: Parsed, size: Size) -> Split:
+    """Passages of at most that size, ending where sentences end, never across a section, page or slide.
+
+    Each begins with the last sentences of the one before it, as far as they fit into the overlap.
     """
-    return [
+    pieces = (
         Piece(_joined(passage), section.headings, _place(section, passage))
         for section in parsed.sections
-        for passage in _passages(section, most_tokens, overlap_tokens)
-    ]
+        for passage in _passages(section, size.tokens, size.overlap)
+    )
+    return Split(parsed.title, tuple(pieces))
 
 
 def _passages(section: Section, most_tokens: int, overlap_tokens: int) -> Iterator[list[_Sentence]]:

@@ -17,9 +17,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import inference, metrics
 from app.ingest.outline import UnreadableError
-from app.ingest.parse import parse
+from app.ingest.parse import read
 from app.ingest.sandbox import OpenDoorError
-from app.ingest.split import Piece, split
+from app.ingest.split import Piece, Size
 from app.ingest.turns import InterruptedWorkError, Turns
 from app.settings import Settings
 from app.store import changes, documents, jobs, passages
@@ -145,12 +145,12 @@ def _do(worker: Worker, job: Job, lost: threading.Event, turn: ExitStack) -> Non
             _fail(worker, job, f"document = {type(error).__name__}; one that the worker can read, see its journal")
 
 
-def _read(worker: Worker, job: Job) -> tuple[Document, str, list[Piece]]:
+def _read(worker: Worker, job: Job) -> tuple[Document, str, Sequence[Piece]]:
     """The document, its title and its pieces; of its bytes nothing stays."""
     ingest = worker.settings.ingest
     document, content = writing(worker.primary, lambda connection: _begin(connection, job, ingest.lease_seconds))
-    parsed = parse(content, document.file_name, ingest.limits)
-    return document, parsed.title, split(parsed, ingest.passage_tokens, ingest.passage_overlap_tokens)
+    found = read(content, document.file_name, ingest.limits, Size(ingest.passage_tokens, ingest.passage_overlap_tokens))
+    return document, found.title, found.pieces
 
 
 def _begin(connection: Connection, job: Job, lease_seconds: float) -> tuple[Document, bytes]:
@@ -169,7 +169,7 @@ def _go_on(connection: Connection, job: Job, lease_seconds: float, total: int) -
 
 
 def _embedded(
-    worker: Worker, job: Job, title: str, pieces: list[Piece], lost: threading.Event
+    worker: Worker, job: Job, title: str, pieces: Sequence[Piece], lost: threading.Event
 ) -> Iterator[passages.NewPassage]:
     size = worker.settings.ingest.embed_batch
     told = time.monotonic()

@@ -12,7 +12,7 @@ import pytest
 from app.ingest.formats import parse
 from app.ingest.outline import Parsed, UnreadableError
 from app.ingest.parse import parse as parse_apart
-from app.ingest.split import split
+from app.ingest.split import Size, split
 from app.settings import Ingest
 from tests.app import formats, office
 
@@ -95,7 +95,7 @@ def test_passages_of_a_table_know_their_rows() -> None:
     rows = [["name", "lifts"], *([f"crane {number}", f"{number} tonnes"] for number in range(100))]
     parsed = parse(office.workbook({"Cranes": rows}), "cranes.xlsx", LIMITS)
 
-    pieces = split(parsed, 200)
+    pieces = split(parsed, Size(200)).pieces
 
     places = [piece.place["rows"] for piece in pieces]
     assert places[0][0] == 1
@@ -128,7 +128,7 @@ def test_a_table_in_plain_text_is_read_whatever_separates_it(separator: str) -> 
         ("", "name: Big one | lifts: 9 tonnes | note: two lines"),
         ("", "name: Small | lifts: 2 tonnes"),
     ]
-    assert [piece.place for piece in split(parsed, 40)] == [{"rows": [1, 3]}]
+    assert [piece.place for piece in split(parsed, Size(40)).pieces] == [{"rows": [1, 3]}]
 
 
 def test_a_message_is_read_with_its_attachments() -> None:

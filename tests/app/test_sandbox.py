@@ -1,5 +1,9 @@
 """The parser's process: what a document that takes it over gets."""
 
+import dataclasses
+import errno
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -7,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from app.ingest import landlock, sandbox
 from app.ingest.outline import UnreadableError
-from app.ingest.parse import parse
+from app.ingest.parse import parse, read
+from app.ingest.split import Size
 from app.settings import Ingest
-from tests.app import office
+from tests.app import intruder, office
 from tests.app.servers import ROOT
+from tests.app.site import Site
 
 LIMITS = Ingest().limits
 WORKBOOK = office.workbook({"a": [["b"]]})
@@ -27,7 +34,7 @@ def test_a_parser_that_was_taken_over_reaches_no_network(tmp_path: Path, monkeyp
         )
         monkeypatch.syspath_prepend(str(tmp_path))
 
-        with pytest.raises(UnreadableError, match=r"^a\.xlsx = not readable \(OSError\)"):
+        with pytest.raises(UnreadableError, match=r"^a\.xlsx = not readable \(PermissionError\)"):
             parse(WORKBOOK, "a.xlsx", LIMITS)
 
         with pytest.raises(BlockingIOError):
@@ -62,15 +69,16 @@ def test_a_parser_that_was_taken_over_has_no_rights_and_may_start_nothing(
 ) -> None:
     # The limit counts for nobody who is root, as whoever tests may be.
     (tmp_path / "openpyxl.py").write_text(
-        "import resource\nfrom app.ingest.outline import UnreadableError\n"
+        "import ctypes, resource\nfrom app.ingest.outline import UnreadableError\n"
         "def load_workbook(*_, **__):\n"
-        "    rights = [line for line in open('/proc/self/status') if line.startswith(('CapEff', 'NoNewPrivs'))]\n"
+        "    libc, rights = ctypes.CDLL(None), (ctypes.c_uint32 * 6)()\n"
+        "    libc.capget((ctypes.c_uint32 * 2)(0x20080522, 0), rights)\n"
         "    most = resource.getrlimit(resource.RLIMIT_NPROC)\n"
-        "    raise UnreadableError(' '.join([*''.join(rights).split(), str(most)]))\n"
+        "    raise UnreadableError(f'{list(rights)} {libc.prctl(39, 0, 0, 0, 0)} {most}')\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    with pytest.raises(UnreadableError, match=r"^CapEff: 0+ NoNewPrivs: 1 \(0, 0\)$"):
+    with pytest.raises(UnreadableError, match=r"^\[0, 0, 0, 0, 0, 0\] 1 \(0, 0\)$"):
         parse(WORKBOOK, "a.xlsx", LIMITS)
 
 
@@ -82,3 +90,77 @@ def test_a_parser_that_talks_without_end_is_ended(tmp_path: Path, monkeypatch: p
 
     with pytest.raises(UnreadableError, match=r"^a\.xlsx = over \d+ bytes of text"):
         parse(WORKBOOK, "a.xlsx", LIMITS)
+
+
+def test_a_parser_that_was_taken_over_reaches_no_secret_no_database_and_no_other_process(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libraries, folder = tmp_path / "libraries", tmp_path / "folder"
+    for one in (libraries, folder):
+        one.mkdir()
+    (libraries / "intruder.py").write_text((ROOT / "tests/app/intruder.py").read_text())
+    (libraries / "openpyxl.py").write_text(
+        "import pathlib\nfrom app.ingest.outline import UnreadableError\nimport intruder\n"
+        "def load_workbook(*_, **__):\n"
+        "    aims = (pathlib.Path(__file__).parent / 'aims').read_text()\n"
+        "    raise UnreadableError(f'went through: {intruder.went_through(aims)}')\n"
+    )
+    aims = {
+        "folder": str(folder),
+        "secret": str(site.folder / "database-password"),
+        "settings": str(site.folder / "rag.toml"),
+        "repository": str(ROOT / "pyproject.toml"),
+        "passwords": "/etc/passwd",
+        "port": str(site.postgresql.port),
+        "socket": str(folder / "socket"),
+    }
+    (libraries / "aims").write_text(json.dumps(aims))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(aims["socket"])
+        listener.listen()
+        monkeypatch.syspath_prepend(str(libraries))
+        for name in ("kept", "doomed"):
+            (folder / name).touch()
+        with pytest.raises(UnreadableError) as told:
+            parse(WORKBOOK, "a.xlsx", LIMITS)
+        # Each of them goes through where nobody is shut in.
+        control = subprocess.run(
+            [sys.executable, "-c", f"import intruder; print(len(intruder.went_through({json.dumps(aims)!r})))"],
+            env={"PYTHONPATH": str(libraries)},
+            capture_output=True,
+            check=True,
+        )
+
+    assert str(told.value) == "went through: []"
+    assert int(control.stdout) == len(intruder.attempts(aims))
+
+
+def test_where_the_kernel_keeps_no_files_from_the_parser_nothing_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(number: int, *_: object) -> int:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(landlock, "_call", refused)
+    with pytest.raises(sandbox.OpenDoorError, match=r"^parser = the worker's files within its reach \(Operation not"):
+        sandbox._leave_the_files()
+
+
+def test_nobody_sees_the_documents_name_among_the_machines_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openpyxl.py").write_text(
+        "import sys\nfrom app.ingest.outline import UnreadableError\n"
+        "def load_workbook(*_, **__):\n    raise UnreadableError(' '.join(sys.orig_argv[1:]))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    with pytest.raises(UnreadableError) as told:
+        parse(WORKBOOK, "dismissal of Ada.xlsx", LIMITS)
+
+    assert str(told.value) == "-m app.ingest.forkserver"
+
+
+def test_a_text_of_letters_without_end_is_split_within_the_parsers_limits() -> None:
+    hostile = ("a " * 4_000_000).encode()
+
+    with pytest.raises(UnreadableError, match=r"^a\.txt = over 1 s to read|^a\.txt = not readable"):
+        read(hostile, "a.txt", dataclasses.replace(LIMITS, seconds=1), Size(200, 30))

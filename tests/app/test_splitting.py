@@ -6,7 +6,7 @@ import pytest
 
 from app.ingest.formats import parse
 from app.ingest.outline import Parsed, Section, UnreadableError
-from app.ingest.split import split
+from app.ingest.split import Size, split
 from app.sentences import sentences, tokens
 from app.settings import Ingest
 
@@ -25,7 +25,7 @@ def test_passages_end_at_sentences_and_never_cross_a_section_or_page() -> None:
         Section(("B",), {"page": 2}, ("Other.",)),
     )
 
-    pieces = split(Parsed("t", sections), 200)
+    pieces = split(Parsed("t", sections), Size(200)).pieces
 
     assert [(piece.section, piece.place, piece.text) for piece in pieces[-2:]] == [
         ("A", {"page": 2}, "The next page."),
@@ -39,7 +39,7 @@ def test_neighbouring_passages_of_a_section_share_about_a_sentence() -> None:
     paragraphs = tuple(" ".join(f"Sentence {n} of paragraph {p} says a little." for n in range(20)) for p in range(5))
     sections = (Section(("A",), {}, paragraphs), Section(("B",), {}, ("Other.",)))
 
-    pieces = split(Parsed("t", sections), 200, 30)
+    pieces = split(Parsed("t", sections), Size(200, 30)).pieces
 
     assert all(tokens(piece.text) <= 200 for piece in pieces)
     *of_a, last = [sentences(piece.text) for piece in pieces]
@@ -53,9 +53,9 @@ def test_neighbouring_passages_of_a_section_share_about_a_sentence() -> None:
 
 def test_a_long_sentence_is_not_repeated_and_a_table_has_no_row_twice() -> None:
     long = " ".join(f"word{n}" for n in range(60)) + "."
-    prose = split(Parsed("t", (Section((), {}, (" ".join([long.capitalize()] * 9),)),)), 200, 30)
+    prose = split(Parsed("t", (Section((), {}, (" ".join([long.capitalize()] * 9),)),)), Size(200, 30)).pieces
     rows = tuple(f"name: crane {n} | lifts: {n} tonnes" for n in range(60))
-    table = split(Parsed("t", (Section((), {}, rows, tuple(range(1, 61))),)), 200, 30)
+    table = split(Parsed("t", (Section((), {}, rows, tuple(range(1, 61))),)), Size(200, 30)).pieces
 
     assert sum(piece.text.count("Word0") for piece in prose) == 9
     assert "\n".join(piece.text for piece in table) == "\n".join(rows)
@@ -82,7 +82,7 @@ def test_a_text_beyond_all_measure_is_refused_by_its_length() -> None:
 
 
 def test_a_text_without_full_stops_is_cut_all_the_same() -> None:
-    pieces = split(Parsed("t", (Section((), {}, ("word " * 5000,)),)), 200)
+    pieces = split(Parsed("t", (Section((), {}, ("word " * 5000,)),)), Size(200)).pieces
 
     assert len(pieces) > 10
     assert all(tokens(piece.text) <= 400 for piece in pieces)

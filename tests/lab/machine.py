@@ -126,6 +126,8 @@ def boot(lab: Lab, machine: str) -> None:
         "--timezone=off",
         "--link-journal=no",
         "--console=pipe",
+        # As on metal, a service may shut itself in.
+        "--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
     ]
     if Path("/run/systemd/system").is_dir():
         _boot_as_unit(lab, machine, command)
