@@ -108,7 +108,9 @@ class Inference(Frozen):
     )
     chat_model: Model = Field(default=Model(name="llama3.1:8b"), description="writes the answers")
     embedding_model: Model = Field(
-        default=Model(name="nomic-embed-text:v1.5"), description="turns passages into vectors"
+        default=Model(name="nomic-embed-text:v1.5"),
+        description="turns passages into vectors; a multilingual one, such as bge-m3 (1024), where people ask in"
+        " another language than their documents'",
     )
     embedding_dimension: int = Field(default=768, ge=64, le=4096, description="length of the embedding model's vectors")
     query_prefix: str | None = Field(

@@ -3,7 +3,7 @@
 The search was tuned with one set of questions; the other was written before any search was run with it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -32,11 +32,9 @@ QUESTIONS = {
 # The whole manual at the lab's pace, and a good deal over.
 LOADING_SECONDS = 2400
 
-AT_LEAST = {
-    "hybrid hit@5": 0.85,
-    "citations verbatim in their passage": 1.0,
-    "refused, of the unanswerable": 0.8,
-}
+# Whatever was held out is not promised to be found as often, but no less honestly.
+HONEST = {"citations verbatim in their passage": 1.0, "refused, of the unanswerable": 0.8}
+AT_LEAST = {TUNED_WITH: {"hybrid hit@5": 0.85, **HONEST}, HELD_OUT: HONEST}
 
 
 def run(site: Site) -> list[Figure]:
@@ -78,24 +76,28 @@ def _measured(sign_in: Callable[[], httpx.Client], pages: list[Path]) -> list[Fi
     foreign = [pair for name in sets for pair in zip(sets[name], asked[name], strict=True) if pair[0].language]
     german = evaluate.figures([question for question, _ in foreign], [one for _, one in foreign], "")
     print(table({**columns, "German": german}))
-    found = [one for figures in columns.values() for one in promised([Figure(**asdict(figure)) for figure in figures])]
+    found = [
+        one
+        for name, figures in columns.items()
+        for one in promised([Figure(**asdict(figure)) for figure in figures], AT_LEAST[name])
+    ]
     report.write(found)
     return found
 
 
-def promised(figures: list[Figure]) -> list[Figure]:
+def promised(figures: list[Figure], at_least: Mapping[str, float]) -> list[Figure]:
     """The figures with what is promised of them; hybrid search has the better of its halves for a peer."""
     values = {figure.what: figure.value or 0.0 for figure in figures}
     better = max(values["vector hit@5"], values["lexical hit@5"])
-    return [_judged(replace(figure, machine=report.machine()), better) for figure in figures]
+    return [_judged(replace(figure, machine=report.machine()), better, at_least) for figure in figures]
 
 
-def _judged(figure: Figure, better: float) -> Figure:
-    least = AT_LEAST.get(figure.what)
-    if least is None:
+def _judged(figure: Figure, better: float, at_least: Mapping[str, float]) -> Figure:
+    if figure.what == "hybrid hit@5":
+        least = max(at_least.get(figure.what, 0.0), better)
+        figure = replace(figure, peer=better, ratio=round((figure.value or 0.0) / better, 3) if better else None)
+    elif figure.what in at_least:
+        least = at_least[figure.what]
+    else:
         return figure
-    holds = figure.value is not None and figure.value >= least
-    judged = replace(figure, must=f"≥ {least:g}", holds=holds)
-    if figure.what != "hybrid hit@5" or not better or figure.value is None:
-        return judged
-    return replace(judged, peer=better, ratio=round(figure.value / better, 3), holds=holds and figure.value >= better)
+    return replace(figure, must=f"≥ {least:g}", holds=figure.value is not None and figure.value >= least)
