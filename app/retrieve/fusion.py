@@ -8,8 +8,8 @@ from app.retrieve.weights import Weights
 from app.sentences import stem, vocabulary
 from app.store.passages import Passage
 
-# What each counts for, chosen by tests/evaluation/postgresql-manual.jsonl, where half or twice as much of one changes
-# hardly anything: docs/bench.md has the figures, and those of reciprocal rank fusion.
+# What each counts for, chosen by tests/evaluation/postgresql-manual.jsonl, where half or twice as much of any is no
+# better: docs/bench.md has the figures, and those of reciprocal rank fusion.
 OF_VECTOR = 0.3
 OF_WORDS = 0.3
 OF_HEADING = 0.2
