@@ -203,6 +203,16 @@ class Rates(Table):
     searches_per_minute: int = Field(default=120, ge=0, description="Searches of one person in a minute.")
     uploads_per_minute: int = Field(default=300, ge=0, description="Uploads of one person in a minute.")
     sign_ins_per_minute: int = Field(default=60, ge=0, description="Passwords shown from one address in a minute.")
+    wrong_keys_per_minute: int = Field(
+        default=30, ge=0, description="API keys from one address in a minute that are looked up and are nobody's."
+    )
+
+
+class Quota(Table):
+    """What one person may keep here; 0 sets no bound."""
+
+    bytes_per_person: int = Field(default=0, ge=0, description="Bytes of all documents that one person uploaded.")
+    documents_per_person: int = Field(default=0, ge=0, description="Documents that one person uploaded.")
 
 
 class Retention(Table):
@@ -234,6 +244,7 @@ class Settings(Table):
     ingest: Ingest = Ingest()
     logging: Logging = Logging()
     limits: Rates = Rates()
+    quota: Quota = Quota()
     retention: Retention = Retention()
     oidc: Oidc | None = Field(
         default=None, description="Sign-in at a provider of the site's own; none: passwords alone."

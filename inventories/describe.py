@@ -16,6 +16,7 @@ SECTIONS = (
     "Model",
     "Application",
     "Limits",
+    "Quota",
     "Retention",
     "Oidc",
 )

@@ -201,6 +201,16 @@ class Limits(Frozen):
         ge=0,
         description="passwords shown from one address, right or wrong; more where many people share one",
     )
+    wrong_keys_per_minute: int = Field(
+        default=30, ge=0, description="API keys from one address that are looked up and are nobody's"
+    )
+
+
+class Quota(Frozen):
+    """What one person may keep; 0 sets no bound."""
+
+    person_mb: int = Field(default=0, ge=0, description="MiB of all documents that one person uploaded")
+    person_documents: int = Field(default=0, ge=0, description="documents that one person uploaded")
 
 
 class Retention(Frozen):

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 from inventories.frozen import Frozen, SettingsError
 from inventories.oidc import SECRET, Oidc
 from inventories.public_keys import is_public_key
-from inventories.services import Application, Database, Etcd, Inference, Limits, Model, Name, Retention
+from inventories.services import Application, Database, Etcd, Inference, Limits, Model, Name, Quota, Retention
 
 # A site file needs no other module.
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Network",
     "Oidc",
     "Packages",
+    "Quota",
     "Retention",
     "Role",
     "SettingsError",
@@ -104,6 +105,7 @@ class Site(Frozen):
     inference: Inference = Field(default=Inference(), description="see below")
     application: Application = Field(default=Application(), description="see below")
     limits: Limits = Field(default=Limits(), description="see below")
+    quota: Quota = Field(default=Quota(), description="see below")
     retention: Retention = Field(default=Retention(), description="see below")
     oidc: Oidc | None = Field(default=None, description="where people sign in besides; none: with passwords alone")
     secrets: dict[str, SecretStr] = Field(default={}, description="what `make secrets` made", repr=False)

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -16,7 +17,7 @@ from app.api.context import Context
 from app.api.problems import Problem, not_found
 from app.inference import BusyError, InferenceUnavailableError
 from app.retrieve.search import Wanted, search
-from app.store import conversations, questions
+from app.store import conversations, passages, questions
 from app.store.audit import Actor
 from app.store.collections import Collection
 from app.store.database import reading
@@ -118,18 +119,21 @@ async def _events(here: Context, asking: Asking, began: float) -> AsyncGenerator
     if found.missing == "inference":
         raise InferenceUnavailableError(f"inference = {settings.inference.url}; a host that answers")
     answering = ask(settings, here.inference, asking.question, found, began, asking.earlier)
+    shown: list[dict[str, Any]] = []
     async with aclosing(answering) as events:
         async for event in events:
             if event.name != "answer":
+                shown = event.data.get("passages", shown)
                 yield event
                 continue
-            record = _record(asking, event, time.monotonic() - began)
+            record = _record(asking, event, shown, time.monotonic() - began)
             here.recorder.record(record, asking.by, asking.where.name)
             ids = {"id": str(asking.id), "conversation": str(asking.conversation_id)}
             yield Event("answer", ids | event.data, event.usage)
 
 
-def _record(asking: Asking, event: Event, seconds: float) -> Question:
+def _record(asking: Asking, event: Event, shown: list[dict[str, Any]], seconds: float) -> Question:
+    closest = [] if event.data["supported"] else shown
     return Question(
         id=asking.id,
         conversation_id=asking.conversation_id,
@@ -139,6 +143,7 @@ def _record(asking: Asking, event: Event, seconds: float) -> Question:
         answer=event.data["answer"],
         supported=event.data["supported"],
         citations=event.data["citations"],
+        closest=[passages.passage_id(UUID(one["document_id"]), one["passage"]) for one in closest],
         model=event.data["model"],
         seconds=seconds,
         asked_at=datetime.now(UTC),

@@ -32,7 +32,7 @@ from app.retrieve.nearest import Space
 from app.retrieve.search import Searcher
 from app.retrieve.weights import Frequencies
 from app.settings import Settings
-from app.store import collections, documents, keys, sessions
+from app.store import collections, documents, guesses, keys, rates, sessions
 from app.store.audit import Actor
 from app.store.collections import Collection
 from app.store.database import Result, Work, reading, writing
@@ -150,7 +150,7 @@ def caller(request: Request, here: Here, _: Annotated[object, Security(BEARER)] 
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = kind.lower() == "bearer"
     if bearer and token.startswith(keys.PREFIX):
-        found = _by_key(here, token)
+        found = _by_key(request, here, token)
     else:
         found = _by_token(request, here, token if bearer else None)
     if found is None:
@@ -190,10 +190,18 @@ def _by_token(request: Request, here: Context, token: str | None) -> Caller | No
     return Caller(user, session=access.session, by_cookie=token is None)
 
 
-def _by_key(here: Context, token: str) -> Caller | None:
+def _by_key(request: Request, here: Context, token: str) -> Caller | None:
     sent = keys.read(token)
-    found = here.known(lambda connection: keys.find(connection, sent)) if sent else None
+    if sent is None:
+        return None
+    # Keys that are good are let through however many others come from there.
+    where = rates.place(guesses.network(address(request)))
+    if not here.key_uses.knows(sent):
+        here.rates.refuse_beyond(where, "wrong keys")
+    found = here.known(lambda connection: keys.find(connection, sent))
+    here.key_uses.found(sent, good=found is not None)
     if found is None:
+        here.rates.note(where, "wrong keys")
         return None
     user, key = found
     here.key_uses.note(here.later, key)

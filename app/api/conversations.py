@@ -1,18 +1,22 @@
 """What one asked before: questions, conversations, and what one thinks of the answers."""
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from app import metrics
+from app.answer.ask import described
 from app.api import shapes
-from app.api.context import Here, Me
+from app.api.context import By, Here, Me
 from app.api.paging import After, Limit, Page, page, time_and_id
 from app.api.problems import Problem, not_found
-from app.store import conversations, questions
+from app.store import audit, collections, conversations, passages, questions
 from app.store.conversations import Conversation
+from app.store.passages import Passage
 from app.store.questions import Entry
+from app.store.users import User
 
 router = APIRouter(prefix="/api/v1", tags=["conversations"])
 
@@ -24,8 +28,11 @@ def list_questions(me: Me, here: Here, after: After = "", limit: Limit = 50) -> 
     """One's own questions with their answers, the latest first; each is written down shortly after its answer."""
     behind = time_and_id(after)
     place = questions.Place(*behind) if behind else None
-    found = here.fresh(lambda connection: questions.of_user(connection, me.id, limit + 1, place))
-    return page(found, limit, lambda entry: (entry.asked_at.isoformat(), str(entry.id)), _turn)
+
+    def work(connection: Connection) -> list[_Told]:
+        return _told(connection, me, questions.of_user(connection, me.id, limit + 1, place))
+
+    return page(here.fresh(work), limit, lambda told: (told.entry.asked_at.isoformat(), str(told.entry.id)), _turn)
 
 
 @router.put("/questions/{question_id}/feedback")
@@ -59,27 +66,54 @@ def list_conversations(me: Me, here: Here, after: After = "", limit: Limit = 50)
 def show(me: Me, here: Here, conversation_id: UUID) -> shapes.Talk:
     """A conversation with its turns, the latest two hundred."""
 
-    def work(connection: Connection) -> tuple[Conversation | None, list[Entry]]:
+    def work(connection: Connection) -> tuple[Conversation | None, list[_Told]]:
         found = conversations.find(connection, me.id, conversation_id)
-        return found, questions.of_conversation(connection, conversation_id, MOST_TURNS) if found else []
+        entries = questions.of_conversation(connection, conversation_id, MOST_TURNS) if found else []
+        return found, _told(connection, me, entries)
 
-    conversation, entries = here.fresh(work)
+    conversation, told = here.fresh(work)
     if conversation is None:
         raise not_found("conversation", conversation_id, "conversations")
-    return shapes.Talk(**conversation.__dict__, turns=[_turn(entry) for entry in entries])
+    return shapes.Talk(**conversation.__dict__, turns=[_turn(one) for one in told])
 
 
 @router.delete("/conversations/{conversation_id}", status_code=204)
-async def delete(me: Me, here: Here, conversation_id: UUID) -> None:
+async def delete(me: Me, by: By, here: Here, conversation_id: UUID) -> None:
     """Take the conversation away with its questions, answers and feedback, everywhere and for good."""
-    if not await here.write(lambda connection: conversations.delete(connection, me.id, conversation_id)):
+
+    def work(connection: Connection) -> bool:
+        deleted = conversations.delete(connection, me.id, conversation_id)
+        if deleted:
+            audit.note(connection, by, "conversation.delete", f"conversations/{conversation_id}")
+        return deleted
+
+    if not await here.write(work):
         raise not_found("conversation", conversation_id, "conversations")
 
 
-def _turn(entry: Entry) -> shapes.Turn:
+@dataclass(frozen=True)
+class _Told:
+    """A turn, and of the passages that it came close to those that its asker may read now."""
+
+    entry: Entry
+    closest: list[Passage]
+
+
+def _told(connection: Connection, me: User, entries: list[Entry]) -> list[_Told]:
+    wanted = [one for entry in entries for one in entry.closest]
+    asked = {entry.collection_id for entry in entries if entry.closest}
+    readable = [one for one in asked if collections.holding(connection, me, one)]
+    there = {one.id: one for one in passages.by_ids(connection, readable, wanted)} if wanted else {}
+    return [_Told(entry, [there[one] for one in entry.closest if one in there]) for entry in entries]
+
+
+def _turn(told: _Told) -> shapes.Turn:
+    entry = told.entry
     return shapes.Turn.model_validate(
         {
             **entry.__dict__,
+            "closest": [described(passage) for passage in told.closest],
+            "closest_gone": len(entry.closest) - len(told.closest),
             "conversation": entry.conversation_id,
             "feedback": entry.feedback and entry.feedback.__dict__,
         }

@@ -1,15 +1,18 @@
-"""When an API key was used last, by the hour: no request waits for that to be written, and few write it."""
+"""API keys in use: when each was used last, by the hour, and which this process has found good of late."""
 
 import math
+import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.api.later import Later
 from app.store import keys
-from app.store.keys import Key
+from app.store.keys import Key, Sent
 
 HOUR_SECONDS = 3600.0
+MOST_REMEMBERED = 10_000
 
 
 @dataclass
@@ -17,6 +20,8 @@ class KeyUses:
     """When this process wrote down last that a key is in use."""
 
     noted: dict[UUID, float] = field(default_factory=dict)
+    good: OrderedDict[Sent, None] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, later: Later, key: Key) -> None:
         """Write down that the key is in use, unless that was done within the hour."""
@@ -25,3 +30,17 @@ class KeyUses:
             return
         self.noted[key.id] = now
         later.write("key use", lambda connection: keys.used(connection, key.id))
+
+    def found(self, sent: Sent, *, good: bool) -> None:
+        """Remember what was found out about the key."""
+        with self.lock:
+            self.good.pop(sent, None)
+            if good:
+                self.good[sent] = None
+            if len(self.good) > MOST_REMEMBERED:
+                self.good.popitem(last=False)
+
+    def knows(self, sent: Sent) -> bool:
+        """Whether the key was good when it came last."""
+        with self.lock:
+            return sent in self.good

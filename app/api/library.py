@@ -4,19 +4,20 @@ import hashlib
 import unicodedata
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Any
-from urllib.parse import quote
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response, UploadFile
+from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy import Connection
 
 from app.answer.ask import described
 from app.api.context import By, Here, Me, NewId, document_of, found_in, readable
 from app.api.document_shapes import DocumentShown, PassageShown, documents_shown
-from app.api.limits import an_upload
+from app.api.download import RESPONSES, downloaded
 from app.api.paging import After, Limit, Page, page, place_of
 from app.api.problems import Problem, key_of_another_request, not_found
+from app.api.storage import held, refuse_beyond
+from app.api.upload import FORM, SentFile
 from app.store import audit, collections, documents, passages, removal
 from app.store.audit import Actor
 from app.store.database import reading
@@ -25,15 +26,11 @@ from app.store.users import User
 
 router = APIRouter(prefix="/api/v1", tags=["documents"])
 
-BYTES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-}
 
-
-@router.post("/collections/{name}/documents", status_code=202, dependencies=[Depends(an_upload)])
-async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: UploadFile) -> DocumentShown:
+@router.post("/collections/{name}/documents", status_code=202, openapi_extra=FORM)
+async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: SentFile) -> DocumentShown:
     """Store a document; it becomes searchable a little later, as its state tells."""
-    most = here.settings.upload.max_bytes
+    most, quota = here.settings.upload.max_bytes, here.settings.quota
 
     def work(connection: Connection) -> DocumentShown:
         # Read here, by the few that write at a time: all that wait would fill the memory with their documents.
@@ -53,9 +50,11 @@ async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: Upl
         )
         if not removal.hold(connection, collection.id):
             raise not_found("collection", name)
+        before = held(connection, me, quota)
         stored = documents.store(connection, wanted)
         if stored is None:
             raise key_of_another_request()
+        refuse_beyond(connection, me, quota, before)
         detail = {"collection": name, "file_name": stored.file_name, "sha256": stored.sha256}
         audit.note(connection, by, "document.upload", f"documents/{stored.id}", detail)
         return _shown(connection, stored)
@@ -119,13 +118,22 @@ async def cancel(me: Me, by: By, here: Here, document_id: UUID) -> DocumentShown
     return await here.write(work)
 
 
-@router.get("/documents/{document_id}/source", response_class=Response, responses=BYTES)
-def source(me: Me, here: Here, document_id: UUID) -> Response:
-    """The bytes as uploaded, always as an attachment: a hostile page must not run under our name."""
+@router.get("/documents/{document_id}/source", response_class=Response, responses=RESPONSES)
+def source(
+    request: Request,
+    me: Me,
+    by: By,
+    here: Here,
+    document_id: UUID,
+    _: Annotated[
+        str, Header(alias="Range", description="One part, ``bytes=0-1023``; for the rest after a break.")
+    ] = "",
+) -> Response:
+    """The bytes as uploaded, or one part of them; always as an attachment."""
     document = document_of(here, me, document_id)
-    content = here.fresh(lambda connection: documents.source(connection, document_id))
-    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(document.file_name)}"}
-    return Response(content, media_type="application/octet-stream", headers=headers)
+    answer = downloaded(request, here, document)
+    here.later.write("download", lambda connection: _note(connection, by, "download", document))
+    return answer
 
 
 @router.get("/documents/{document_id}/passages/{ordinal}")

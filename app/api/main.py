@@ -24,6 +24,7 @@ from app.api import (
     problems,
     questions,
     search,
+    storage,
     users,
 )
 from app.api.active import Active
@@ -66,7 +67,7 @@ def application() -> FastAPI:
     app.add_middleware(Renewal)
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
     people = (accounts, users, identities, groups, grants, keys, audit)
-    for module in (*people, collections, library, search, questions, conversations, openai, health):
+    for module in (*people, collections, library, storage, search, questions, conversations, openai, health):
         app.include_router(module.router)
     pages.install(app)
     problems.install(app)

@@ -1,6 +1,7 @@
 """What the API says when it cannot do what was asked (RFC 9457): what stands there, what is needed, the next step."""
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -43,6 +44,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer to the caller more tha
         help: str,  # noqa: A002 - as the body names it
         retry: bool = False,
         seconds: int = RETRY_SECONDS,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(error)
         self.status = status
@@ -50,6 +52,7 @@ class Problem(Exception):  # noqa: N818 - it is an answer to the caller more tha
         self.help = help
         self.retry = retry
         self.seconds = seconds
+        self.headers = dict(headers or {})
 
 
 UNREADABLE = Problem(
@@ -146,7 +149,7 @@ def documented() -> dict[int | str, dict[str, Any]]:
 
 def response(problem: Problem, request_id: str = "", path: str = "") -> Response:
     """The problem as every error body looks, also below the paths of OpenAI's API."""
-    headers = {"Retry-After": str(problem.seconds)} if problem.retry else {}
+    headers = problem.headers | ({"Retry-After": str(problem.seconds)} if problem.retry else {})
     if problem.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if path.startswith("/v1/"):

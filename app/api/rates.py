@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from app.store import rates
 from app.store.database import reading
 from app.store.rates import Count
 
-Kind = Literal["questions", "searches", "uploads", "sign-ins"]
+Kind = Literal["questions", "searches", "uploads", "sign-ins", "wrong keys"]
 
 # A question must not wait for a primary: after that long the process's own count has to do.
 DEADLINE_SECONDS = 0.2
@@ -38,8 +39,10 @@ class Rates:
             "searches": most.searches_per_minute,
             "uploads": most.uploads_per_minute,
             "sign-ins": most.sign_ins_per_minute,
+            "wrong keys": most.wrong_keys_per_minute,
         }
         self._threads = ThreadPoolExecutor(2, "rates")
+        self._lock = threading.Lock()
         self._missed_until = 0.0
         self._here: OrderedDict[tuple[UUID, Kind], tuple[int, int]] = OrderedDict()
 
@@ -52,16 +55,31 @@ class Rates:
         if count.used <= most:
             # Whoever is beyond it by what this process alone has seen costs the primary nothing.
             count = await self._counted(who, kind) or count
-        if count.used > most:
-            metrics.LIMITED.labels(kind).inc()
-            seconds = max(1, math.ceil(count.seconds_left))
-            raise Problem(
-                429,
-                f"{kind} = {count.used} in a minute; at most {most}",
-                f"try again in {seconds} s",
-                retry=True,
-                seconds=seconds,
-            )
+        _refuse_beyond(most, count, kind)
+
+    def note(self, who: UUID, kind: Kind) -> None:
+        """Count one more without waiting for a primary."""
+        if self._counted_here(who, kind).used <= self._most[kind] and time.monotonic() >= self._missed_until:
+            self._threads.submit(self._note, who, kind)
+
+    def refuse_beyond(self, who: UUID, kind: Kind) -> None:
+        """Raise 429 when this process knows that the limit is reached; asks nobody."""
+        minute, second = divmod(time.time(), 60)
+        with self._lock:
+            known, used = self._here.get((who, kind), (0, 0))
+        if self._most[kind] and known == int(minute):
+            _refuse_beyond(self._most[kind], Count(used + 1, 60 - second), kind)
+
+    def _note(self, who: UUID, kind: Kind) -> None:
+        try:
+            count = self._count(who, kind)
+        except SQLAlchemyError:
+            self._missed_until = time.monotonic() + MISSED_SECONDS
+            return
+        with self._lock:
+            # What came to other processes counts here too.
+            minute, used = self._here.get((who, kind), (0, 0))
+            self._here[who, kind] = (minute, max(used, count.used))
 
     async def _counted(self, who: UUID, kind: Kind) -> Count | None:
         """By the primary, if it is quick."""
@@ -81,13 +99,27 @@ class Rates:
 
     def _counted_here(self, who: UUID, kind: Kind) -> Count:
         minute, second = divmod(time.time(), 60)
-        known, used = self._here.pop((who, kind), (0, 0))
-        used = used + 1 if known == int(minute) else 1
-        self._here[who, kind] = (int(minute), used)
-        if len(self._here) > MOST_REMEMBERED:
-            self._here.popitem(last=False)
+        with self._lock:
+            known, used = self._here.pop((who, kind), (0, 0))
+            used = used + 1 if known == int(minute) else 1
+            self._here[who, kind] = (int(minute), used)
+            if len(self._here) > MOST_REMEMBERED:
+                self._here.popitem(last=False)
         return Count(used, 60 - second)
 
     def close(self) -> None:
         """Take no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _refuse_beyond(most: int, count: Count, kind: Kind) -> None:
+    if count.used > most:
+        metrics.LIMITED.labels(kind).inc()
+        seconds = max(1, math.ceil(count.seconds_left))
+        raise Problem(
+            429,
+            f"{kind} = {count.used} in a minute; at most {most}",
+            f"try again in {seconds} s",
+            retry=True,
+            seconds=seconds,
+        )

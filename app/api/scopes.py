@@ -11,7 +11,7 @@ Needed = Scope | Literal["any", "session"]
 
 # By method and the route's path as it is declared; the first that fits counts.
 _NEEDED: tuple[tuple[str, str, Needed], ...] = (
-    (r"GET", r"/api/v1/me", "any"),
+    (r"GET", r"/api/v1/me(/storage)?", "any"),
     (r".*", r"/api/v1/(me/.*|keys.*|sign-out)", "session"),
     (r".*", r"/api/v1/(users|groups|audit)(/.*)?", "admin"),
     # Who may open a collection to others may give it away.

@@ -88,6 +88,18 @@ class Feedback(BaseModel):
     given_at: datetime
 
 
+class Closest(BaseModel):
+    """A passage that a question without an answer came close to."""
+
+    model_config = ConfigDict(extra="allow")
+    document_id: UUID
+    passage: int = Field(description="The passage's number within its document.")
+    title: str
+    section: str
+    page: int | None
+    url: str = Field(description="The page that shows the passage.")
+
+
 class Turn(BaseModel):
     """A question of the past and its answer."""
 
@@ -97,6 +109,10 @@ class Turn(BaseModel):
     answer: str
     supported: bool
     citations: list[Citation]
+    closest: list[Closest] = Field(
+        description="Where no passage supported an answer, those that were shown in its place and are still there."
+    )
+    closest_gone: int = Field(description="How many of those are not there any more, or no more for you.")
     asked_at: datetime
     feedback: Feedback | None
 

@@ -106,6 +106,7 @@ async def change_user(me: Admin, by: By, here: Here, name: str, wanted: Change) 
     password = None if wanted.password is None else await run_in_threadpool(passwords.hashed, wanted.password)
 
     def work(connection: Connection) -> UserShown:
+        _still_administrator(connection, me)
         user = known(connection, name)
         if password is not None:
             users.set_password(connection, user.id, password)
@@ -134,6 +135,7 @@ async def delete_user(me: Admin, by: By, here: Here, name: str) -> None:
     found: list[UUID] = []
 
     def work(connection: Connection) -> None:
+        _still_administrator(connection, me)
         user = users.find_by_name(connection, name)
         if user is None:
             # Gone when they were there before: an earlier try was committed.
@@ -145,6 +147,12 @@ async def delete_user(me: Admin, by: By, here: Here, name: str) -> None:
         audit.note(connection, by, "user.delete", f"users/{name}")
 
     await here.write_everywhere(work)
+
+
+def _still_administrator(connection: Connection, me: User) -> None:
+    # Two who take each other's role at the same moment would otherwise leave nobody to administer.
+    if me.id not in users.hold_administrators(connection):
+        raise Problem(403, "role = administrator no more; admin", "ask an administrator")
 
 
 def known(connection: Connection, name: str) -> User:

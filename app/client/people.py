@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from app.client.results import AuditEntry, Grant, Group, Key, Me, Tokens, User
+from app.client.results import AuditEntry, Grant, Group, Key, Me, Storage, Tokens, User
 from app.client.transport import Transport, part
 
 Kind = Literal["user", "group"]
@@ -18,6 +18,10 @@ class People:
     def me(self) -> Me:
         """Who one is, and what one's key may do."""
         return self._transport.one(Me, "GET", "/api/v1/me")
+
+    def storage(self) -> Storage:
+        """What one has uploaded, and how much that may be."""
+        return self._transport.one(Storage, "GET", "/api/v1/me/storage")
 
     def refresh(self, refresh_token: str) -> Tokens:
         """New tokens; the old refresh token is spent."""

@@ -193,10 +193,19 @@ class Asked(Result):
     answer: str
     supported: bool
     citations: tuple[Citation, ...] = ()
+    closest: tuple[Place, ...] = ()
+    closest_gone: int = 0
     asked_at: datetime
     id: UUID | None = None
     conversation: UUID | None = None
     feedback: Feedback | None = None
+
+
+class Storage(Result):
+    documents: int
+    bytes: int
+    most_documents: int | None
+    most_bytes: int | None
 
 
 class Conversation(Result):

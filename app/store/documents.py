@@ -156,6 +156,14 @@ def source(connection: Connection, document_id: UUID) -> bytes:
     return bytes(connection.execute(statement, {"id": document_id}).scalar_one())
 
 
+def piece(connection: Connection, document_id: UUID, start: int, length: int) -> bytes | None:
+    """So many of the bytes from ``start`` on; None when the document is not there."""
+    statement = text("select substring(source from :first for :length) from documents where id = :id")
+    parameters = {"id": document_id, "first": start + 1, "length": length}
+    found = connection.execute(statement, parameters).scalar_one_or_none()
+    return None if found is None else bytes(found)
+
+
 def mark(
     connection: Connection, document_id: UUID, state: State, error: str | None = None, total: int | None = None
 ) -> None:

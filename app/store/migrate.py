@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import ConfigurationError, Database, Settings, credential, load_or_refuse, refuse
-from app.store import fulltext, positions, users
+from app.store import audit, fulltext, positions, users
 from app.store.database import engine, reading, writing
 
 # Any constant will do, as long as every release uses the same one.
@@ -36,7 +36,7 @@ select not has_database_privilege(:user, current_database(), 'connect')
     or exists (
         select from ours where relkind = 'r' and not (
             has_table_privilege(:reader, oid, 'select') and has_table_privilege(:user, oid, 'select')
-            and (relname = 'alembic_version' or has_table_privilege(:user, oid, 'insert'))
+            and (relname in ('alembic_version', 'audit') or has_table_privilege(:user, oid, 'insert'))
             and (relname in ('alembic_version', 'audit')
                 or has_table_privilege(:user, oid, 'update') and has_table_privilege(:user, oid, 'delete'))
         )
@@ -44,7 +44,11 @@ select not has_database_privilege(:user, current_database(), 'connect')
     or not has_function_privilege(:reader, :tell, 'execute')
     or exists (
         select from ours where relname = 'audit' and not pg_has_role(:user, relowner, 'member')
-        and has_table_privilege(:user, oid, 'update, delete, truncate')
+        and has_table_privilege(:user, oid, 'insert, update, delete, truncate')
+    )
+    or exists (
+        select from ours where case when relname = 'audit' then not has_column_privilege(:user, oid, 'actor', 'insert')
+        or not pg_has_role(:user, relowner, 'member') and has_column_privilege(:user, oid, 'at', 'insert') end
     )
     or not coalesce(has_function_privilege(:user, to_regprocedure('purge_audit(interval)'), 'execute'), false)
     or exists (
@@ -140,7 +144,9 @@ def _give_privileges(connection: Connection, database: Database) -> None:
     # The schema's version says what the owner did, and the audit what everybody did: nobody else rewrites either.
     if database.owner and database.owner != database.user:
         connection.execute(text(f"revoke insert, update, delete on alembic_version from {user}"))
-        connection.execute(text(f"revoke update, delete, truncate on audit from {user}"))
+        # And when: that is the database's clock.
+        connection.execute(text(f"revoke insert, update, delete, truncate on audit from {user}"))
+        connection.execute(text(f"grant insert ({audit.WRITTEN}) on audit to {user}"))
 
 
 def _ours(connection: Connection, kind: str) -> str:

@@ -13,7 +13,8 @@ Verdict = Literal["up", "down"]
 LONGEST_TITLE = 80
 
 _ASKED = """
-select q.id, t.conversation_id, q.collection_id, q.question, q.answer, q.supported, q.citations, q.asked_at,
+select q.id, t.conversation_id, coalesce(t.closest, '{}') as closest,
+    q.collection_id, q.question, q.answer, q.supported, q.citations, q.asked_at,
     f.verdict, f.comment, f.given_at
 from questions q left join turns t on t.question_id = q.id left join feedback f on f.question_id = q.id
 """
@@ -41,6 +42,7 @@ class Question:
     answer: str
     supported: bool
     citations: list[dict[str, Any]]
+    closest: list[str]
     model: str
     seconds: float
     asked_at: datetime
@@ -64,6 +66,7 @@ class Entry:
     answer: str
     supported: bool
     citations: list[dict[str, Any]]
+    closest: list[str]
     asked_at: datetime
     feedback: Feedback | None
 
@@ -91,7 +94,7 @@ def record(connection: Connection, question: Question) -> None:
     )
     connection.execute(
         text(
-            "insert into turns (question_id, conversation_id) values (:id, :conversation_id)"
+            "insert into turns (question_id, conversation_id, closest) values (:id, :conversation_id, :closest)"
             " on conflict (question_id) do nothing"
         ),
         values,
@@ -147,6 +150,7 @@ def _entry(row: Row[Any]) -> Entry:
         answer=row.answer,
         supported=row.supported,
         citations=row.citations,
+        closest=list(row.closest),
         asked_at=row.asked_at,
         feedback=feedback,
     )

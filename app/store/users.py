@@ -91,6 +91,12 @@ def create(connection: Connection, wanted: NewUser) -> User | None:
     return found if found and found.id == wanted.id else None
 
 
+def hold_administrators(connection: Connection) -> set[UUID]:
+    """Those who may administer now, held until the transaction ends: one change of people at a time."""
+    statement = text("select id from users where role = 'admin' and not disabled order by id for update")
+    return set(connection.execute(statement).scalars())
+
+
 def set_password(connection: Connection, user_id: UUID, password_hash: str) -> None:
     """Give the user another password, which ends all sessions."""
     shown_by_replicas(connection)

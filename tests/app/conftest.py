@@ -55,6 +55,10 @@ questions_per_minute = 0
 searches_per_minute = 0
 uploads_per_minute = 0
 sign_ins_per_minute = 0
+wrong_keys_per_minute = 0
+[quota]
+bytes_per_person = 0
+documents_per_person = 0
 [ingest]
 lease_seconds = 2
 retry_seconds = 0.5

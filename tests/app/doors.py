@@ -57,7 +57,7 @@ def doors(folder: Path, patience: int) -> Iterator[Doors]:
     """All of it, running; a request waits ``patience`` seconds for its turn at a door."""
     ollamas = [OllamaStandin() for _ in HOSTS]
     port, pool = free_port(), free_port()
-    _certify(folder)
+    certify(folder)
     shares = tuple(replace(share, patience=patience) for share in OLLAMA.shares)
     with ExitStack() as stack:
         for machine, ollama in zip(HOSTS, ollamas, strict=True):
@@ -127,7 +127,7 @@ def _run(stack: ExitStack, folder: Path, machine: Machine, open_: list[OpenDoor]
     process.start()
 
 
-def _certify(folder: Path) -> None:
+def certify(folder: Path) -> None:
     """One certificate for everybody, of a CA that all trust."""
     made = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     names = "subjectAltName=DNS:gpu1,DNS:gpu2,DNS:app1"

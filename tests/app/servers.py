@@ -170,6 +170,11 @@ class Process:
                 self.command, env=self.environment, stdout=log, stderr=log, cwd=ROOT, start_new_session=True
             )
 
+    @property
+    def pid(self) -> int | None:
+        """The process, once it was started."""
+        return self._child.pid if self._child else None
+
     def wait(self) -> None:
         wait_for(f"{self.command} answers, see {self.log}", self._answers_or_ended, 60)
 

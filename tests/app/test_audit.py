@@ -4,7 +4,8 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from app.store import audit
 from app.store.audit import Actor
@@ -147,3 +148,26 @@ def test_the_purge_takes_what_is_older_than_it_was_told(site: Site, days: int, k
         left = [entry.object for entry in audit.listed(connection, 10, actor, "", None)]
 
     assert left == ["things/1", *["things/100"] * kept]
+
+
+def test_a_deleted_conversation_is_in_the_audit_without_a_word_of_it(site: Site, admin: Person, contract: str) -> None:
+    talk = admin.ask(contract, "How long is the notice period?")["conversation"]
+    path = f"/api/v1/conversations/{talk}"
+    wait_for("it is kept", lambda: admin.call("GET", path).status_code == 200)
+
+    assert admin.call("DELETE", path).status_code == 204
+
+    (entry,) = of(admin, "conversation.delete", f"conversations/{talk}")
+    assert (entry["actor"], entry["detail"]) == ("admin", {})
+
+
+def test_when_something_was_done_only_the_database_says(site: Site) -> None:
+    values = "values (gen_random_uuid(), {at}'x', 'y', 'z', '{{}}', '', '')"
+    columns = "id, {at}actor, action, object, detail, request_id, address"
+    pool = create_engine(site.database.url.set(username="rag"))
+    past = f"insert into audit ({columns.format(at='at, ')}) {values.format(at='now() - interval $$1 day$$, ')}"
+    with pytest.raises(DBAPIError, match="permission denied"), pool.begin() as connection:
+        connection.execute(text(past))
+    with pool.connect() as connection:
+        connection.execute(text(f"insert into audit ({columns.format(at='')}) {values.format(at='')}"))
+    pool.dispose()

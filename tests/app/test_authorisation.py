@@ -60,6 +60,7 @@ ROUTES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("GET /api/v1/me", "anyone", {}),
     ("PUT /api/v1/me/password", "session", {"json": {"current": PASSWORD, "new": PASSWORD}}),
     ("DELETE /api/v1/me/sessions", "session", {}),
+    ("GET /api/v1/me/storage", "anyone", {}),
     ("GET /api/v1/keys", "session", {}),
     ("POST /api/v1/keys", "session", {"json": {"name": "nightly", "scopes": ["read"]}}),
     ("DELETE /api/v1/keys/{key_id}", "owner+", {}),

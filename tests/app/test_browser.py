@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.app import formats
 from tests.app.browser import PHONE, Window, ask, flaws, window
+from tests.app.servers import wait_for
 from tests.app.site import Site
 
 
@@ -146,6 +147,17 @@ def test_what_is_not_in_the_documents_is_told_so_with_the_closest_passages(
     expect(page.locator("article.turn details")).to_contain_text("Penguins")
     expect(page.locator("article.turn .sources a").first).to_be_visible()
     colleague.picture("ask-not-found-light", whole=False)
+
+    page.wait_for_function("() => location.search.includes('conversation=')")
+    conversation = page.url.partition("conversation=")[2]
+    asker = site.sign_in()
+    wait_for("it is kept", lambda: asker.call("GET", f"/api/v1/conversations/{conversation}").status_code == 200)
+    page.reload()
+    expect(page.locator("article.turn")).to_contain_text("Closest passages")
+    document = (page.locator("article.turn .sources a").first.get_attribute("href") or "").split("/")[2]
+    assert asker.call("DELETE", f"/api/v1/documents/{document}").status_code == 204
+    page.reload()
+    expect(page.locator("article.turn")).to_contain_text("The closest passages are gone.")
 
 
 def test_stop_ends_the_answer_and_the_next_question_is_free(site: Site, colleague: Window, contract: str) -> None:

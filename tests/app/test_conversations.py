@@ -78,6 +78,8 @@ def test_a_conversation_is_listed_shown_and_taken_away(site: Site, admin: Person
         "answer": first["answer"],
         "supported": True,
         "citations": first["citations"],
+        "closest": [],
+        "closest_gone": 0,
         "asked_at": shown["turns"][0]["asked_at"],
         "feedback": None,
     }
@@ -151,7 +153,7 @@ def test_turns_that_are_written_late_find_their_place_and_bring_no_deleted_conve
     now = datetime.now(UTC)
     me = UUID(admin.get("/api/v1/me")["id"])
     conversation = uuid4()
-    second = Question(uuid4(), conversation, me, uuid4(), "And Ruda?", "No.", False, [], "m", 1.0, now)
+    second = Question(uuid4(), conversation, me, uuid4(), "And Ruda?", "No.", False, [], [], "m", 1.0, now)
     first = replace(second, id=uuid4(), question="How long is Halden's?", asked_at=now - timedelta(minutes=1))
     late = replace(second, id=uuid4(), question="And Kolm?")
     strange = replace(second, id=uuid4(), user_id=UUID(site.add_user().get("/api/v1/me")["id"]))
@@ -203,3 +205,36 @@ def test_all_questions_come_in_pages(admin: Person, filled: str) -> None:
     assert found[:3] == asked[::-1]
     refused = admin.call("GET", "/api/v1/questions", params={"after": "nowhere"})
     assert (refused.status_code, refused.json()["detail"]) == (422, "after = nowhere; the next of an earlier answer")
+
+
+def test_what_came_close_is_there_later_until_it_is_gone(site: Site, admin: Person, filled: str) -> None:
+    site.ollama.says = "Penguins guard the archive."
+    with admin.asking(filled, "Who guards the crane?") as events:
+        told = {name: data for name, data in events if name in {"passages", "answer"}}
+    path = f"/api/v1/conversations/{told['answer']['conversation']}"
+    on_record(admin, told["answer"]["conversation"])
+
+    (turn,) = admin.get(path)["turns"]
+    assert (turn["supported"], turn["closest_gone"]) == (False, 0)
+    assert turn["closest"] == told["passages"]["passages"] != []
+    assert next(one for one in admin.get("/api/v1/questions")["items"] if one["id"] == turn["id"]) == turn
+
+    for document in {one["document_id"] for one in turn["closest"]}:
+        assert admin.call("DELETE", f"/api/v1/documents/{document}").status_code == 204
+    (later,) = admin.get(path)["turns"]
+    assert (later["closest"], later["closest_gone"]) == ([], len(turn["closest"]))
+
+
+def test_what_came_close_is_not_shown_to_whom_it_was_taken_from(site: Site, admin: Person, filled: str) -> None:
+    person = site.add_user()
+    grant = f"/api/v1/collections/{filled}/grants/users/{person.get('/api/v1/me')['name']}"
+    assert admin.call("PUT", grant, json={"permission": "read"}).status_code < 300
+    site.ollama.says = "Penguins guard the archive."
+    conversation = person.ask(filled, "Who guards the crane?")["conversation"]
+    on_record(person, conversation)
+    assert person.get(f"/api/v1/conversations/{conversation}")["turns"][0]["closest"]
+
+    assert admin.call("DELETE", grant).status_code < 300
+
+    (turn,) = person.get(f"/api/v1/conversations/{conversation}")["turns"]
+    assert (turn["closest"], turn["closest_gone"] > 0) == ([], True)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.store import refusals
+from app.store import keys, refusals
 from tests.app.hosts import another_host
 from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Site
@@ -17,12 +17,13 @@ from tests.app.test_guesses import an_address, known
 from tests.app.test_limits import seconds_left
 
 MOST = 10
+LITTLE = {"sign_ins_per_minute": MOST, "wrong_keys_per_minute": MOST}
 
 
 @pytest.fixture(scope="module")
 def two_hosts(site: Site) -> Iterator[list[httpx.Client]]:
     """Two more APIs on the same database, where one address may show few passwords in a minute."""
-    with another_host(site, sign_ins_per_minute=MOST) as one, another_host(site, sign_ins_per_minute=MOST) as other:
+    with another_host(site, **LITTLE) as one, another_host(site, **LITTLE) as other:
         yield [one, other]
 
 
@@ -73,3 +74,28 @@ def test_beyond_some_in_an_hour_the_audit_has_one_more_line_for_an_address(site:
 
     assert audited(site, stranger) == {"sign-in.refused": refusals.LISTED, "sign-in.flood": 1}
     assert audited(site, other) == {"sign-in.refused": 1}
+
+
+def test_keys_that_are_nobodys_are_looked_up_a_few_times_and_good_ones_go_on(
+    site: Site, two_hosts: list[httpx.Client]
+) -> None:
+    owner, stranger = site.add_user(), an_address()
+    made = owner.call("POST", "/api/v1/keys", json={"name": "job", "scopes": ["read"]}).json()["secret"]
+
+    def used(host: httpx.Client, key: str) -> httpx.Response:
+        return host.get("/api/v1/me", headers={"authorization": f"Bearer {key}", "x-forwarded-for": stranger})
+
+    for host in two_hosts:
+        assert used(host, made).status_code == 200
+    wait_for("the minute is not about to end", lambda: seconds_left(site) > 10, 15)
+    statuses = Counter(
+        used(two_hosts[number % 2], f"rag_{uuid4().hex}_{keys.new_secret()}").status_code for number in range(100)
+    )
+    formless = {used(two_hosts[0], f"rag_{uuid4().hex}{tail}").status_code for tail in ("", "_short", "_" + "x" * 44)}
+
+    # Each host counts at once what came to it, and a moment later what came to the other.
+    assert statuses[401] <= 2 * MOST
+    assert statuses[401] + statuses[429] == 100
+    assert formless == {401}
+    assert [used(host, made).status_code for host in two_hosts] == [200, 200]
+    assert used(two_hosts[0], f"rag_{uuid4().hex}_{keys.new_secret()}").status_code == 429

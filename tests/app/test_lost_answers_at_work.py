@@ -133,7 +133,8 @@ def test_a_question_is_recorded_once(site: Site, wire: Wire, worker: Worker) -> 
     asker = UUID(site.add_user().get("/api/v1/me")["id"])
     question = Question(
         id=uuid4(), conversation_id=uuid4(), user_id=asker, collection_id=uuid4(), question="Notice period?",
-        answer="90 days", supported=True, citations=[], model="chat", seconds=1.0, asked_at=datetime.now(UTC),
+        answer="90 days", supported=True, citations=[], closest=[],
+        model="chat", seconds=1.0, asked_at=datetime.now(UTC),
     )  # fmt: skip
     wire.lose_every_other()
 

@@ -110,7 +110,7 @@ async function restore(id) {
   byId("welcome")?.remove();
   for (const { question, ...answer } of talk.turns) {
     const turn = newTurn(question);
-    turn.answer(answer);
+    turn.answer(answer, answer.closest, answer.closest_gone);
     turns.append(turn.article);
     answered.push({ id: answer.id, question, answer: answer.answer });
   }

@@ -1,6 +1,6 @@
 // The collections with how their documents are, and the form that makes one.
 
-import { byId, call, element, every, onSubmit } from "./shared.js";
+import { byId, bytes, call, element, every, onSubmit, read } from "./shared.js";
 import { STATES } from "./documents.js";
 
 const PERMISSIONS = {
@@ -38,6 +38,12 @@ function tile(collection) {
   );
 }
 
+async function room() {
+  const { documents, bytes: taken, most_documents: most, most_bytes: mostBytes } = await read("/api/v1/me/storage");
+  const kept = `${documents}${most ? ` of at most ${most}` : ""} documents`;
+  byId("storage").textContent = `You keep ${kept}, ${bytes(taken)}${mostBytes ? ` of at most ${bytes(mostBytes)}` : ""}.`;
+}
+
 const form = byId("new");
 if (form) onSubmit(form, make);
 
@@ -51,4 +57,4 @@ async function make(filled) {
   location.assign(address(filled.get("name")));
 }
 
-await list();
+await Promise.all([list(), room()]);

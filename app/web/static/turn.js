@@ -28,9 +28,9 @@ export function newTurn(question) {
     fail(error, again) {
       body.replaceChildren(problemBox(error, action("Ask again", again)));
     },
-    answer(answer, closest = []) {
+    answer(answer, closest = [], gone = 0) {
       body.replaceChildren(
-        ...(answer.supported ? supported(answer) : refused(closest)),
+        ...(answer.supported ? supported(answer) : refused(closest, gone)),
         leftOut(answer),
         about(answer),
       );
@@ -52,7 +52,7 @@ function supported(answer) {
   return [text, element("h3", {}, "Sources"), element("ol", { class: "sources" }, ...sources)];
 }
 
-function refused(closest) {
+function refused(closest, gone) {
   const passages = closest.map((passage) =>
     element(
       "li",
@@ -67,6 +67,7 @@ function refused(closest) {
   return [
     element("p", { class: "text" }, "Not in the documents: no passage of this collection supports an answer."),
     ...found,
+    gone ? element("p", { class: "muted small" }, `${closest.length ? "Others" : "The closest passages"} are gone.`) : "",
   ];
 }
 
