@@ -45,6 +45,10 @@ class Database(Table):
     ssl_key: str = Field(default="", description="Key of the client certificate.")
     connect_timeout_seconds: int = Field(default=2, ge=2, le=30, description="Wait for one host before the next.")
     statement_seconds: Seconds = Field(default=20, description="Longest statement of the API.")
+    stale_seconds: Seconds = Field(
+        default=30,
+        description="A replica that lacks what is older than this serves nobody while another server is there.",
+    )
     write_seconds: Seconds = Field(
         default=30, description="How long a write waits for a primary; a lost machine costs 22 to 26 of them."
     )

@@ -173,7 +173,7 @@ class Application(Frozen):
     log_questions: bool = Field(default=False, description="whether app hosts' journals show what people ask")
     language: Language = Field(
         default="english",
-        description="the documents' language, for the full text; a change makes all words anew during the deploy",
+        description="the documents' language, for the full text; another one is a step of the deploy",
     )
     rerank: bool = Field(
         default=False, description="the chat model puts what was found in order first, for 3 seconds at most"
@@ -186,8 +186,8 @@ class Application(Frozen):
 
     @property
     def sessions(self) -> int:
-        """What one app host opens to PostgreSQL: eight to read and eight to write per worker, twenty for the rest."""
-        return self.workers * 2 * 8 + 20
+        """What one app host opens to PostgreSQL: 8 to read, 8 to write and 1 to watch per worker, 22 for the rest."""
+        return self.workers * (2 * 8 + 1) + 22
 
 
 class Limits(Frozen):

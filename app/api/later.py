@@ -36,6 +36,11 @@ class Later:
         else:
             metrics.LATER_LOST.labels(what).inc()
 
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closing.is_set()
+
     def close(self) -> None:
         """Write what waits, until the first that no primary takes."""
         self._closing.set()

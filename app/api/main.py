@@ -18,6 +18,7 @@ from app.api import (
     groups,
     health,
     identities,
+    indexes,
     keys,
     library,
     openai,
@@ -67,7 +68,7 @@ def application() -> FastAPI:
     app.add_middleware(Renewal)
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
     people = (accounts, users, identities, groups, grants, keys, audit)
-    for module in (*people, collections, library, storage, search, questions, conversations, openai, health):
+    for module in (*people, collections, library, storage, search, questions, conversations, openai, indexes, health):
         app.include_router(module.router)
     pages.install(app)
     problems.install(app)
@@ -94,7 +95,7 @@ def make_context(settings: Settings) -> Context:
         recorder=Recorder(primary),
         later=Later(primary),
         active=Active(Path(os.environ["RAG_ACTIVE_USERS"])),
-        frequencies=Frequencies(settings.answering.language),
+        frequencies=Frequencies(),
         rates=Rates(primary, settings.limits),
         provider=_provider(settings),
     )

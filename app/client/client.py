@@ -20,6 +20,8 @@ from app.client.results import (
     Event,
     Found,
     Health,
+    Index,
+    Indexes,
     Passage,
     Result,
     Tokens,
@@ -178,6 +180,10 @@ class Client:
     def health(self) -> Health:
         """Whether the platform can answer questions, and which part of it is the reason if not."""
         return self._one(Health, "GET", "/health/ready", also=503)
+
+    def indexes(self) -> tuple[Index, ...]:
+        """How far the index of each app host is behind what was uploaded and deleted."""
+        return self._one(Indexes, "GET", "/api/v1/indexes").items
 
     def _one(self, kind: type[Kind], method: str, path: str, **sent: Any) -> Kind:
         return self._transport.one(kind, method, path, **sent)

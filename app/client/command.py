@@ -15,7 +15,7 @@ from rich.text import Text
 from app.client import account, show
 from app.client.account import Account, NotSignedInError
 from app.client.client import Client, sign_in
-from app.client.results import Answer
+from app.client.results import Answer, Index
 from app.client.transport import Problem, UnreachableError
 from app.client.upload import upload
 
@@ -140,8 +140,15 @@ def _in_person(url: str, name: str, ca: Path | None) -> Iterator[Client]:
 def _status(_: argparse.Namespace) -> int:
     with account.stored().client() as client:
         health = client.health()
+        indexes: tuple[Index, ...] = ()
+        # Where the database is the part that is ill nobody can tell.
+        with contextlib.suppress(Problem, UnreachableError):
+            indexes = client.indexes()
     show.line(health.status)
     show.table(("part", "state"), sorted(health.parts.items()))
+    for index in indexes:
+        late = f"{index.behind} changes behind, the first of {index.since:%Y-%m-%d %H:%M:%S %Z}" if index.since else ""
+        show.line(f"index of {index.host}: {late or 'in step'}")
     return 0 if health.status == "ready" else FAILED
 
 

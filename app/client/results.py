@@ -220,3 +220,14 @@ class Conversation(Result):
 class Health(Result):
     status: str
     parts: dict[str, str] = {}
+
+
+class Index(Result):
+    host: str
+    behind: int
+    since: datetime | None
+    seen_at: datetime
+
+
+class Indexes(Result):
+    items: tuple[Index, ...]

@@ -33,9 +33,12 @@ def keep_house(primary: Engine, settings: Retention, stopping: threading.Event) 
 def purge(primary: Engine, settings: Retention, stopping: threading.Event) -> None:
     """Throw all away that is too old, a batch at a time."""
     days = settings.conversation_days
-    gone = retention.BATCH
-    while gone == retention.BATCH and not stopping.is_set():
+    more = True
+    while more and not stopping.is_set():
         gone = writing(primary, lambda connection: retention.purge(connection, days))
-        metrics.PURGED.inc(gone)
-        if gone:
-            log.info("purged questions=%d older than %d days", gone, days)
+        metrics.PURGED.inc(gone.questions)
+        if gone.questions or gone.conversations:
+            log.info(
+                "purged questions=%d conversations=%d older than %d days", gone.questions, gone.conversations, days
+            )
+        more = retention.BATCH in {gone.questions, gone.conversations}

@@ -113,9 +113,7 @@ def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lex
     with metrics.LEXICAL_SECONDS.time():
         asked = frequencies.asked(connection, wanted.scope.collections, wanted.question)
         if wanted.mode != "vector":
-            matches = matching.matching(
-                connection, wanted.scope, asked.present, frequencies.language, searcher.candidates
-            )
+            matches = matching.matching(connection, wanted.scope, asked.present, searcher.candidates)
     foreign = passages.foreign_model(connection, space.model, space.dimension)
     return _Lexical(asked, matches, foreign)
 
@@ -145,9 +143,9 @@ def _shared(
     """The share of the present words in each candidate, those of the index too."""
     known = {one.id for one in lexical.matches}
     others = [one for one in near if one not in known]
-    present, language = lexical.asked.present, searcher.frequencies.language
+    present = lexical.asked.present
     whole = sum(present.values()) or 1.0
-    found = matching.shared(connection, wanted.scope, present, language, others)
+    found = matching.shared(connection, wanted.scope, present, others)
     return {one.id: one.score / whole for one in (*lexical.matches, *found)}
 
 

@@ -38,8 +38,7 @@ class Asked:
 class Frequencies:
     """Counts words in collections, and remembers what it counted for a while."""
 
-    def __init__(self, language: str) -> None:
-        self.language = language
+    def __init__(self) -> None:
         self._known: OrderedDict[tuple[UUID, str], tuple[float, int]] = OrderedDict()
         self._lock = Lock()
 
@@ -65,7 +64,7 @@ class Frequencies:
         counts = self._recalled(collection_id, ["", *words])
         missing = [word for word in ("", *words) if word not in counts]
         if missing:
-            counted = matching.frequencies(connection, collection_id, missing, self.language)
+            counted = matching.frequencies(connection, collection_id, missing)
             self._remember(collection_id, counted)
             counts |= counted
         return counts

@@ -78,6 +78,6 @@ def listed(
 
 
 def purge(connection: Connection, days: int) -> int:
-    """Take away what is older than so many days, at least thirty; how many entries that were."""
+    """Take some away of what is older than so many days, at least thirty; how many entries it were."""
     statement = text("select purge_audit(make_interval(days => :days))")
     return int(connection.execute(statement, {"days": days}).scalar_one())

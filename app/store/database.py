@@ -1,12 +1,9 @@
 """Connections: questions read from any replica, what writes finds the primary, and both outlive a failover."""
 
-import contextlib
-import os
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, text
@@ -14,7 +11,9 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, Inva
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from app.settings import Database, credential
-from app.store.servers import servers_of
+from app.store.freshness import SHOWN
+from app.store.patience import no_longer_than
+from app.store.servers import Servers, servers_of
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
@@ -52,7 +51,8 @@ def engine(
     work_seconds: float = LONGEST_WORK_SECONDS,
 ) -> Engine:
     """A pool of connections to the kind of server named, on whichever host there is one."""
-    servers, login = servers_of(settings.hosts, settings.port), _libpq(settings, statement_seconds, role)
+    servers = servers_of(settings.hosts, settings.port, settings.stale_seconds)
+    login = _libpq(settings, statement_seconds, role)
     made = create_engine(
         URL.create("postgresql+psycopg2"),
         creator=lambda: servers.connect(KINDS[target], login),
@@ -71,14 +71,17 @@ def engine(
             "write_seconds": settings.write_seconds,
         },
     )
-    event.listen(made, "checkout", _pinged)
+    if target == "prefer-standby":
+        servers.watch(login)
+    event.listen(made, "checkout", partial(_pinged, servers))
     event.listen(made, "handle_error", _lost)
     return made
 
 
 def connecting_to(settings: Database, host: str) -> Callable[[], Any]:
     """What opens a connection to this one server, whatever it is at the moment, for somebody who reads."""
-    servers, login = servers_of((host,), settings.port), _libpq(settings, FIRST_READ_SECONDS, "reader")
+    servers = servers_of((host,), settings.port, settings.stale_seconds)
+    login = _libpq(settings, FIRST_READ_SECONDS, "reader")
     return lambda: servers.connect(("any",), login)
 
 
@@ -146,7 +149,7 @@ def _connected(pool: Engine) -> Connection:
 
 
 def _run(connecting: AbstractContextManager[Connection], work: Work[Result], patience: float) -> Result:
-    with connecting as connection, _no_longer_than(patience, connection.connection.driver_connection), connection:
+    with connecting as connection, no_longer_than(patience, connection.connection.driver_connection), connection:
         # Closed within the time too: what ends a transaction is asked of the server like everything else.
         return work(connection)
 
@@ -165,38 +168,21 @@ def _committed(connection: Connection, work: Work[Result], again: bool) -> Resul
     return result
 
 
-@contextmanager
-def _no_longer_than(seconds: float, connection: Any) -> Iterator[None]:
-    """Hang up when the time is over. TCP never would: the machine of a frozen server still answers in its name."""
-    # A descriptor of its own: by then the connection's number may belong to another.
-    line = socket.socket(fileno=os.dup(connection.fileno()))
-
-    def hang_up() -> None:
-        with contextlib.suppress(OSError):
-            line.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(seconds, hang_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        line.close()
-
-
-def _pinged(connection: Any, _record: Any, _proxy: Any) -> None:
-    """Find out before the work begins whether the server is there.
+def _pinged(servers: Servers, connection: Any, _record: Any, _proxy: Any) -> None:
+    """Find out before the work begins whether the server is there, and shows what it should.
 
     One dead connection throws away all that are as old, so that nobody waits for one after the other.
     """
     try:
-        with _no_longer_than(PING_SECONDS, connection):
+        with no_longer_than(PING_SECONDS, connection):
             with connection.cursor() as cursor:
-                cursor.execute("select 1")
+                cursor.execute(SHOWN)
+                shown = cursor.fetchone()[0]
             connection.rollback()
     except connection.Error as error:
         raise InvalidatePoolError from error
+    if servers.is_stale(shown):
+        raise InvalidatePoolError
 
 
 def _lost(context: Any) -> None:

@@ -113,11 +113,11 @@ def forgive(connection: Connection, one: Source) -> None:
     )
 
 
-def forget(connection: Connection) -> None:
-    """Take away what counts no more."""
-    connection.execute(
-        text(
-            f"delete from guesses where coalesce(wrong_at < now() - interval '{MINUTES} minutes', true)"  # noqa: S608
-            f" and coalesce(right_at < now() - interval '{DAYS} days', true)"
-        )
+def forget(connection: Connection, most: int) -> int:
+    """Take away what counts no more, so many rows at most; how many it were."""
+    old = (
+        f"select ctid from guesses where coalesce(wrong_at < now() - interval '{MINUTES} minutes', true)"  # noqa: S608
+        f" and coalesce(right_at < now() - interval '{DAYS} days', true) limit :most"
     )
+    statement = text(f"delete from guesses where ctid = any(array({old}))")  # noqa: S608
+    return connection.execute(statement, {"most": most}).rowcount

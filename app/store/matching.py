@@ -59,7 +59,7 @@ p.collection_id = any(cast(:collections as uuid[])) and (:everything or exists (
 # ranks know nothing of rarity: with them, passages full of "default" come before the one on what was asked about.
 _MATCHING = """
 with wanted as materialized (
-    select phraseto_tsquery(cast(:language as regconfig), word) as query, weight
+    select phraseto_tsquery(words_language(), word) as query, weight
     from unnest(cast(:words as text[]), cast(:weights as float8[])) as given (word, weight)
 ), any_of as materialized (
     select cast(string_agg('(' || cast(query as text) || ')', ' | ') as tsquery) as query from wanted
@@ -72,7 +72,7 @@ limit :limit
 
 _SHARED = """
 with asked as materialized (
-    select phraseto_tsquery(cast(:language as regconfig), word) as query, weight
+    select phraseto_tsquery(words_language(), word) as query, weight
     from unnest(cast(:words as text[]), cast(:weights as float8[])) as given (word, weight)
 )
 select p.document_id, p.ordinal, (select sum(asked.weight) from asked where p.words @@ asked.query) as score
@@ -96,7 +96,7 @@ where p.model = :model and p.dimension = :dimension and {within}
 """
 
 
-def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str], language: str) -> dict[str, int]:
+def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str]) -> dict[str, int]:
     """In how many of the collection's passages each word stands; under "" their number, and no words of no meaning."""
     total = connection.execute(
         text("select count(*) from passages where collection_id = :collection"), {"collection": collection_id}
@@ -105,29 +105,25 @@ def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str
         text(
             "select word, (select count(*) from passages p where p.collection_id = :collection"
             " and p.words @@ wanted.query) as passages"
-            " from (select word, phraseto_tsquery(cast(:language as regconfig), word) as query"
+            " from (select word, phraseto_tsquery(words_language(), word) as query"
             " from unnest(cast(:words as text[])) as given (word)) as wanted where numnode(query) > 0"
         ),
-        {"collection": collection_id, "words": list(words), "language": language},
+        {"collection": collection_id, "words": list(words)},
     )
     return {"": total, **{row.word: row.passages for row in rows}}
 
 
-def matching(
-    connection: Connection, scope: Scope, weights: Mapping[str, float], language: str, limit: int
-) -> list[Match]:
+def matching(connection: Connection, scope: Scope, weights: Mapping[str, float], limit: int) -> list[Match]:
     """The passages that share words with the question, those with the weightiest words first."""
-    wanted = {"words": list(weights), "weights": list(weights.values()), "language": language, "limit": limit}
+    wanted = {"words": list(weights), "weights": list(weights.values()), "limit": limit}
     rows = _rows(connection, _MATCHING, scope, wanted)
     return [Match(passage_id(row.document_id, row.ordinal), row.score) for row in rows]
 
 
-def shared(
-    connection: Connection, scope: Scope, weights: Mapping[str, float], language: str, ids: Sequence[str]
-) -> list[Match]:
+def shared(connection: Connection, scope: Scope, weights: Mapping[str, float], ids: Sequence[str]) -> list[Match]:
     """The same for these passages, whether they share words with the question or not."""
     documents, ordinals = split_ids(ids)
-    wanted = {"words": list(weights), "weights": list(weights.values()), "language": language}
+    wanted = {"words": list(weights), "weights": list(weights.values())}
     rows = _rows(connection, _SHARED, scope, {**wanted, "ids": documents, "ordinals": ordinals})
     return [Match(passage_id(row.document_id, row.ordinal), row.score or 0.0) for row in rows]
 

@@ -2,14 +2,17 @@
 
 import argparse
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import ConfigurationError, Database, Settings, credential, load_or_refuse, refuse
@@ -20,6 +23,9 @@ from app.store.database import engine, reading, writing
 MIGRATION_LOCK = 7_291_001
 # A table of years takes its time; the unit's own limit is the same.
 MIGRATION_SECONDS = 3600
+# Whoever waits for a table is waited for by everybody who comes after: better none of it, and again a little later.
+LOCK_SECONDS, LOCK_PAUSE_SECONDS, LOCK_TRIES = 2, 3.0, 20
+LOCKED = "55P03"
 
 # What somebody else keeps in the database is theirs: neither granted nor asked for.
 OURS = """
@@ -68,6 +74,12 @@ def main(arguments: list[str]) -> int:
     except ConfigurationError as error:
         refuse(error)
     except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) == LOCKED:
+            sys.stderr.write(
+                f"schema = a table held by others at {LOCK_TRIES} tries of {LOCK_SECONDS} s; an end of their work,"
+                " which pg_stat_activity shows by xact_start; systemctl restart rag-migrate\n"
+            )
+            return 3
         hosts = ",".join(settings.database.hosts)
         sys.stderr.write(f"database = {hosts}; a primary that accepts us ({_one_line(error)}); patronictl list\n")
         return 3
@@ -76,28 +88,60 @@ def main(arguments: list[str]) -> int:
 
 
 def migrate(settings: Settings) -> bool:
-    """Bring schema, privileges and first administrator about; True when anything was to do."""
+    """Bring schema, privileges and first administrator about; True when anything was to do.
+
+    Each migration is a transaction of its own, so what is done stays done when a later one has to be tried again.
+    """
     admin = users.new(uuid4(), settings.admin_user, credential("admin-password"), "admin")
+    pool = engine(settings.database, "read-write", role="owner", work_seconds=MIGRATION_SECONDS)
+    language = settings.answering.language
     changed = False
 
-    def work(connection: Connection) -> None:
+    def next_one(connection: Connection) -> bool:
+        if not _is_behind(connection):
+            return False
+        command.upgrade(_alembic(connection), "+1")
+        return True
+
+    def rest(connection: Connection) -> None:
         nonlocal changed
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
-        if _is_behind(connection):
-            changed = True
-            command.upgrade(_alembic(connection), "head")
-        if not fulltext.speaks(connection, settings.answering.language):
-            changed = True
-            count = fulltext.rebuild(connection, settings.answering.language)
-            sys.stderr.write(f"full text = {settings.answering.language}; the words of {count} passages made anew\n")
         if _lacks_privileges(connection, settings.database):
             changed = True
             _give_privileges(connection, settings.database)
         # In a later try an earlier one may prove to have been committed, so what was done stays true.
         changed = users.ensure_admin(connection, admin) or changed
 
-    writing(engine(settings.database, "read-write", role="owner", work_seconds=MIGRATION_SECONDS), work)
+    step = _stepping(pool)
+    while step(next_one):
+        changed = True
+    step(rest)
+    if not step(lambda connection: fulltext.speaks(connection, language)):
+        changed = True
+        count = fulltext.rebuild(step, pool, language)
+        sys.stderr.write(f"full text = {language}; the words of {count} passages made anew\n")
     return changed
+
+
+def _stepping(pool: Engine) -> fulltext.Step:
+    """What runs a step in one transaction, one migration at a time, and gives way to whoever holds a table."""
+
+    def locked(connection: Connection, work: Callable[[Connection], Any]) -> Any:
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
+        return work(connection)
+
+    def step(work: Callable[[Connection], Any]) -> Any:
+        left = LOCK_TRIES
+        while True:
+            left -= 1
+            try:
+                return writing(pool, lambda connection: locked(connection, work))
+            except DBAPIError as error:
+                if getattr(error.orig, "pgcode", None) != LOCKED or not left:
+                    raise
+            time.sleep(LOCK_PAUSE_SECONDS)
+
+    return step
 
 
 def check_only(settings: Settings) -> bool:
@@ -155,8 +199,15 @@ def _ours(connection: Connection, kind: str) -> str:
 
 
 def _is_behind(connection: Connection) -> bool:
+    """Whether a migration of this release is to do; one of a later release is refused."""
     current = MigrationContext.configure(connection).get_current_revision()
-    return current != ScriptDirectory.from_config(_alembic(connection)).get_current_head()
+    known = ScriptDirectory.from_config(_alembic(connection))
+    if current and current not in {script.revision for script in known.walk_revisions()}:
+        raise ConfigurationError(
+            f"schema = {current}; this release knows it up to {known.get_current_head()}, so the release that made it,"
+            " or a later one; docs/operations.md, Go back to the release before"
+        )
+    return current != known.get_current_head()
 
 
 def _alembic(connection: Connection) -> Config:

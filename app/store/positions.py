@@ -1,6 +1,8 @@
 """How far each host's index has come, as the hosts told the primary, and so where a document can be found."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, text
@@ -13,6 +15,9 @@ TELL = "tell_index_position(text, xid8, bigint, uuid)"
 
 # A host that was silent for longer is switched off or gone for good.
 SEEN_MINUTES = 10
+
+# Whoever is further behind is filled anew, for all that matters to a person.
+MOST_BEHIND = 10_000
 
 
 def tell(connection: Connection, host: str, position: Position) -> None:
@@ -33,6 +38,30 @@ def searchable_on(connection: Connection, documents: Sequence[Document]) -> dict
         }
         for document in documents
     }
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How many changes a host's index has still to apply, since when the first of them waits, and when it told so."""
+
+    host: str
+    behind: int
+    since: datetime | None
+    seen_at: datetime
+
+
+def lags(connection: Connection) -> list[Lag]:
+    """The hosts that are there, by name; nobody's changes are counted beyond MOST_BEHIND."""
+    rows = connection.execute(
+        text(
+            "select host, behind, since, seen_at from index_positions told cross join lateral ("
+            " select count(*) as behind, min(created_at) as since from (select created_at from changes"
+            " where (changes.xid, changes.seq) > (told.xid, told.seq) order by changes.xid, changes.seq limit :most"
+            ") as waiting) as lag where seen_at > now() - make_interval(mins => :minutes) order by host"
+        ),
+        {"most": MOST_BEHIND, "minutes": SEEN_MINUTES},
+    )
+    return [Lag(**row._mapping) for row in rows]
 
 
 def _hosts(connection: Connection) -> dict[str, tuple[int, int]]:

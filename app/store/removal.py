@@ -50,12 +50,16 @@ def finish(connection: Connection, collection_id: UUID) -> None:
     connection.execute(text("delete from collections where id = :id"), {"id": collection_id})
 
 
-def go_on(connection: Connection) -> None:
-    """Take a step with a deletion that broke off, as when its process died."""
+def go_on(connection: Connection) -> int:
+    """Take a step with a deletion that broke off, as when its process died; 0 when there is none to take."""
     statement = text("select id from collections where name like :hidden order by id limit 1")
     collection_id = connection.execute(statement, {"hidden": f"{_HIDDEN}%"}).scalar_one_or_none()
-    if collection_id and not take_some(connection, collection_id):
+    if not collection_id:
+        return 0
+    taken = take_some(connection, collection_id)
+    if not taken:
         finish(connection, collection_id)
+    return taken or 1
 
 
 def hold(connection: Connection, collection_id: UUID) -> bool:

@@ -1,5 +1,7 @@
 """Throwing away what a site keeps no longer: questions with answers and feedback, and conversations left empty."""
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection, text
 
 from app.store import rates
@@ -16,18 +18,29 @@ delete from questions where id in (
 """
 # What was deleted by its owner is remembered only until no turn of it can be on its way any more.
 _EMPTY_CONVERSATIONS = """
-delete from conversations v where (v.deleted and v.changed_at < now() - interval '1 day')
-    or (:days > 0 and v.changed_at < now() - make_interval(days => :days)
-        and not exists (select from turns t where t.conversation_id = v.id))
+delete from conversations where id in (
+    select id from conversations v where (v.deleted and v.changed_at < now() - interval '1 day')
+        or (:days > 0 and v.changed_at < now() - make_interval(days => :days)
+            and not exists (select from turns t where t.conversation_id = v.id))
+    limit :batch
+)
 """
 
 
-def purge(connection: Connection, days: int) -> int:
-    """Throw a batch away; the number of questions in it, 0 also while another worker is at it. 0 days keep them all."""
+@dataclass(frozen=True)
+class Purged:
+    """What one batch took away."""
+
+    questions: int
+    conversations: int
+
+
+def purge(connection: Connection, days: int) -> Purged:
+    """Throw a batch away; how much was in it, nothing also while another worker is at it. 0 days keep them all."""
     lock = text("select pg_try_advisory_xact_lock(:key)")
     if not connection.execute(lock, {"key": PURGE_LOCK}).scalar_one():
-        return 0
+        return Purged(0, 0)
     gone = connection.execute(text(_OLD_QUESTIONS), {"days": days, "batch": BATCH}).rowcount if days else 0
-    connection.execute(text(_EMPTY_CONVERSATIONS), {"days": days})
+    empty = connection.execute(text(_EMPTY_CONVERSATIONS), {"days": days, "batch": BATCH}).rowcount
     rates.purge(connection)
-    return gone
+    return Purged(gone, empty)

@@ -5,6 +5,8 @@ libpq can go through a list of hosts too, but it forgets between two connections
 for it each time; while nobody leads, most of the time passes in such a wait, and a new primary is found late.
 """
 
+import logging
+import os
 import random
 import threading
 import time
@@ -14,37 +16,90 @@ from typing import Any
 
 import psycopg2
 
+from app.store import freshness
+from app.store.freshness import Freshness
+from app.store.patience import no_longer_than
+
+log = logging.getLogger(__name__)
+
 # Who refuses does it at once; what takes longer to fail is a machine without power or a server that hangs.
 SLOW_SECONDS = 1.0
 # Between two tries at a silent server: nothing tells when a machine has power again, so somebody has to ask.
 PAUSE_SECONDS = 0.5
+# While nobody shows more, who is behind is taken, and only then looked at again.
+RESORT_SECONDS = 5.0
+# For a word with a server that has just let us in.
+WORD_SECONDS = 2.0
 
 
 class Servers:
-    """Hosts of one cluster, and which of them are silent."""
+    """Hosts of one cluster, which of them are silent, and how far the others must be."""
 
-    def __init__(self, hosts: Sequence[str], port: int) -> None:
+    def __init__(self, hosts: Sequence[str], port: int, stale_seconds: float) -> None:
         self._hosts, self._port = tuple(hosts), port
+        self._freshness = Freshness(stale_seconds)
+        self._pause = stale_seconds / 6
+        self._stale: set[str] = set()
+        self._resort_until = 0.0
+        self._watched_by = 0
         self._silent_until: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def connect(self, kinds: Sequence[str], login: dict[str, Any]) -> Any:
         """A connection to a server of the first kind that there is; who is silent is not waited for.
 
-        ``kinds`` are libpq's target_session_attrs. OperationalError: no server fits at this moment.
+        ``kinds`` are libpq's target_session_attrs. OperationalError: no server fits at this moment. A replica that has
+        not replayed what is older than the bound is taken only while there is nobody else.
         """
         problems: dict[str, str] = {}
+        behind: dict[str, tuple[int, Any]] = {}
         for kind in kinds:
-            for host in self._speaking():
+            for host in [host for host in self._speaking() if host not in behind]:
                 began = time.monotonic()
                 try:
-                    return psycopg2.connect(**login, host=host, port=self._port, target_session_attrs=kind)
-                except psycopg2.OperationalError as problem:
+                    connection = psycopg2.connect(**login, host=host, port=self._port, target_session_attrs=kind)
+                    shown = _asked(connection, freshness.SHOWN) if len(self._hosts) > 1 else None
+                    if not self._is_left_out(host, shown):
+                        return connection
+                    behind[host] = (shown or 0, connection)
+                except (psycopg2.OperationalError, psycopg2.InterfaceError) as problem:
                     problems[host] = " ".join(str(problem).split())
                     if time.monotonic() - began > SLOW_SECONDS:
                         self._fell_silent(host, login)
+        if behind:
+            self._resort_until = time.monotonic() + RESORT_SECONDS
+            return max(behind.values(), key=lambda found: found[0])[1]
         silent = [f"{host} is silent" for host in self._hosts if host not in problems]
         raise psycopg2.OperationalError("; ".join([*problems.values(), *silent]))
+
+    def is_stale(self, shown: int | None) -> bool:
+        """Whether who shows no more than this should be left for another server."""
+        return time.monotonic() > self._resort_until and self._freshness.is_stale(shown)
+
+    def watch(self, login: dict[str, Any]) -> None:
+        """Follow the primary's position from now on, once for each process."""
+        with self._lock:
+            watched, self._watched_by = self._watched_by == os.getpid(), os.getpid()
+        if not watched and len(self._hosts) > 1:
+            threading.Thread(target=self._follow, args=(login,), daemon=True).start()
+
+    def _follow(self, login: dict[str, Any]) -> None:
+        connection: Any = None
+        while True:
+            try:
+                connection = connection or self.connect(("read-write",), login)
+                self._freshness.note(_asked(connection, freshness.WRITTEN) or 0)
+            except psycopg2.Error:
+                # Without a primary nothing is written; what was written before must be shown all the same.
+                connection = None
+            time.sleep(self._pause)
+
+    def _is_left_out(self, host: str, shown: int | None) -> bool:
+        stale = self._freshness.is_stale(shown)
+        if stale and host not in self._stale:
+            log.warning("database = %s; a replica that replays; while another server is there it is left out", host)
+        (self._stale.add if stale else self._stale.discard)(host)
+        return stale
 
     def _speaking(self) -> list[str]:
         with self._lock:
@@ -81,7 +136,16 @@ class Servers:
         self._silent_until[host] = time.monotonic() + 2 * (login["connect_timeout"] + PAUSE_SECONDS)
 
 
+def _asked(connection: Any, question: str) -> int | None:
+    """A position of the log."""
+    with no_longer_than(WORD_SECONDS, connection), connection.cursor() as cursor:
+        cursor.execute(question)
+        answer = cursor.fetchone()[0]
+        connection.rollback()
+    return None if answer is None else int(answer)
+
+
 @cache
-def servers_of(hosts: tuple[str, ...], port: int) -> Servers:
+def servers_of(hosts: tuple[str, ...], port: int, stale_seconds: float) -> Servers:
     """One for the whole process, so that what one pool has found out the others need not."""
-    return Servers(hosts, port)
+    return Servers(hosts, port, stale_seconds)

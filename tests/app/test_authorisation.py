@@ -83,6 +83,7 @@ ROUTES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("PUT /api/v1/groups/{name}/members/{user}", "admins", {}),
     ("DELETE /api/v1/groups/{name}/members/{user}", "admins", {}),
     ("GET /api/v1/audit", "admins", {}),
+    ("GET /api/v1/indexes", "anyone", {}),
     ("GET /api/v1/collections", "anyone", {}),
     ("POST /api/v1/collections", "editors", {"json": {"name": "{fresh}"}}),
     ("GET /api/v1/collections/{name}", "readers", {}),

@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -184,6 +185,8 @@ def test_a_collection_is_made_filled_and_taken_away_and_a_missing_one_is_refused
 
 def test_collections_and_status(site: Site, rag: Shell, collection: str) -> None:
     listed = [line.split("\t")[:2] for line in rag("collections").stdout.splitlines()]
+    site.wait_until_in_step()
+    wait_for("the index has told so", lambda: "in step" in rag("status").stdout)
     well = rag("status")
     site.ollama.stop()
     wait_for("the platform has noticed", lambda: site.readiness().status_code != 200)
@@ -193,6 +196,7 @@ def test_collections_and_status(site: Site, rag: Shell, collection: str) -> None
     assert (well.returncode, well.stdout.splitlines()[0]) == (0, "ready")
     assert (sick.returncode, sick.stdout.splitlines()[0]) == (1, "not ready")
     assert "inference\tinference = " in sick.stdout
+    assert f"index of {socket.gethostname()}: in step" in well.stdout
 
 
 def test_what_cannot_be_done_is_one_line_and_a_code_of_its_own(site: Site, rag: Shell, tmp_path: Path) -> None:

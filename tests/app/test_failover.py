@@ -1,21 +1,18 @@
 """The primary goes, a replica takes its place or does not yet: what writers, readers and askers notice."""
 
 import asyncio
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.api.problems import Problem, translated
@@ -23,93 +20,22 @@ from app.api.writers import MOST_WAITING, Writers
 from app.settings import Database
 from app.store.database import engine, reading
 from tests.app import formats
-from tests.app.conftest import make_database
-from tests.app.servers import PostgreSQL, Process, free_port, ours, postgresql, replica_of, wait_for
+from tests.app.pair import Pair, pair_of
+from tests.app.servers import free_port, wait_for
 from tests.app.site import PASSWORD, Person, Site
 
-# Every commit is on the replica before it is acknowledged, as on a site.
-SYNCHRONOUS = "-c synchronous_standby_names=*"
 WRITE_SECONDS = 15
-
-
-@dataclass
-class Pair:
-    """A primary, its replica, and an API with a worker that know both."""
-
-    primary: PostgreSQL
-    replica: PostgreSQL
-    http: httpx.Client
-    worker: Process
-    token: str
-
-    @property
-    def admin(self) -> Person:
-        return Person(self.http, self.token)
-
-    def rows(self, statement: str) -> list[Any]:
-        """Asked on the replica."""
-        asking: Engine = create_engine(
-            f"postgresql+psycopg2://postgres@{self.replica.address}:{self.replica.port}/rag",
-        )
-        with asking.connect() as connection:
-            found = [tuple(row) for row in connection.execute(text(statement))]
-        asking.dispose()
-        return found
 
 
 @pytest.fixture
 def pair(site: Site, write_seconds: int) -> Iterator[Pair]:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rag-pair-")))
-        primary = stack.enter_context(postgresql(folder))
-        asking = create_engine(f"postgresql+psycopg2://postgres@{primary.address}:{primary.port}/postgres")
-        with asking.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            make_database(connection)
-        asking.dispose()
-        replica = stack.enter_context(replica_of(primary, folder))
-        primary.stop()
-        primary = PostgreSQL(primary.data, primary.port, primary.programs, settings=SYNCHRONOUS)
-        primary.start()
-
-        environment, ports = configured(site, folder, primary.port, write_seconds)
-        migrated = site.run("app.store.migrate", **environment)
-        assert migrated.returncode == 0, migrated.stderr
-        environment = {**site.environment, **environment}
-        command = ["gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"]
-        base = f"http://127.0.0.1:{ports['api']}"
-        api = ours(command, environment, folder / "api.log", f"{base}/health/live")
-        metrics = f"http://127.0.0.1:{ports['worker_metrics']}"
-        worker = ours(["app.ingest"], environment, folder / "worker.log", metrics)
-        for process in (api, worker):
-            stack.callback(process.stop)
-            process.start()
-        http = stack.enter_context(httpx.Client(base_url=base, timeout=60, trust_env=False))
-        answer = http.post("/api/v1/token", data={"username": "admin", "password": PASSWORD})
-        yield Pair(primary, replica, http, worker, answer.json()["access_token"])
+    with pair_of(site, write_seconds=write_seconds) as made:
+        yield made
 
 
 @pytest.fixture
 def write_seconds() -> int:
     return 30
-
-
-def configured(site: Site, folder: Path, port: int, write_seconds: int) -> tuple[dict[str, str], dict[str, int]]:
-    ports = {name: free_port() for name in ("api", "worker_metrics", "index_metrics")}
-    lines = []
-    for line in (site.folder / "rag.toml").read_text().splitlines():
-        name = line.partition(" = ")[0]
-        if name in ports:
-            lines.append(f"{name} = {ports[name]}")
-        elif name == "hosts":
-            lines.append('hosts = ["127.0.0.1", "127.0.0.2"]')
-        elif line == f"port = {site.postgresql.port}":
-            lines.append(f"port = {port}")
-        elif name == "write_seconds":
-            lines.append(f"write_seconds = {write_seconds}")
-        else:
-            lines.append(line)
-    (folder / "rag.toml").write_text("\n".join(lines))
-    return {"RAG_CONFIG": str(folder / "rag.toml"), "RUNTIME_DIRECTORY": str(folder / "run")}, ports
 
 
 @dataclass

@@ -172,7 +172,7 @@ def test_what_counts_no_more_is_taken_away(site: Site) -> None:
         guesses.forgive(connection, known_one)
         connection.execute(text("update guesses set wrong_at = now() - interval '1 hour'"))
         connection.execute(text("set local role rag"))
-        guesses.forget(connection)
+        guesses.forget(connection, 1000)
         left = set(connection.execute(text("select name_sha256 from guesses")).scalars())
 
     assert (old.name_sha256 in {bytes(one) for one in left}) is False

@@ -1,15 +1,20 @@
 """The language of the full text is the site's; another one means all words anew, by the migration."""
 
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from app.retrieve.weights import Frequencies
-from app.store import matching, passages
+from app.store import fulltext, matching, passages
 from app.store.matching import Scope
 from app.store.passages import NewPassage
+from tests.app.servers import Process, wait_for
 from tests.app.site import Person, Site
 
 QUESTION = "Wie lang sind die Kündigungsfristen der Verträge?"
@@ -24,12 +29,22 @@ def configured(site: Site, database: str, language: str) -> str:
     return str(path)
 
 
-def found(connection: Connection, scope: Scope, language: str) -> int:
-    asked = Frequencies(language).asked(connection, scope.collections, QUESTION)
-    return len(matching.matching(connection, scope, asked.present, language, 5))
+def found(connection: Connection, scope: Scope, question: str = QUESTION) -> int:
+    asked = Frequencies().asked(connection, scope.collections, question)
+    return len(matching.matching(connection, scope, asked.present, 5))
 
 
-def test_another_language_is_a_migration_after_which_its_words_are_found_in_all_their_forms(site: Site) -> None:
+@dataclass(frozen=True)
+class English:
+    """A database of its own, in English, with a passage in German; and a configuration that says it is German."""
+
+    database: Engine
+    german: str
+    scope: Scope
+
+
+@pytest.fixture
+def made(site: Site) -> Iterator[English]:
     name = f"language{uuid4().hex}"
     with site.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"create database {name} owner rag_owner"))
@@ -38,23 +53,70 @@ def test_another_language_is_a_migration_after_which_its_words_are_found_in_all_
     database = create_engine(site.database.url.set(database=name))
     with database.begin() as connection:
         scope = Scope((add_passage(connection),))
-        before = found(connection, scope, "english")
+    yield English(database, german, scope)
+    database.dispose()
+
+
+def test_another_language_is_a_migration_after_which_its_words_are_found_in_all_their_forms(
+    site: Site, made: English
+) -> None:
+    database, german, scope = made.database, made.german, made.scope
+    with database.connect() as connection:
+        before = found(connection, scope)
 
     check = site.run("app.store.migrate", "--check", RAG_CONFIG=german)
     done = site.run("app.store.migrate", RAG_CONFIG=german)
     again = site.run("app.store.migrate", RAG_CONFIG=german)
 
     with database.connect() as connection:
-        after = found(connection, scope, "german")
+        after = found(connection, scope)
         indexes = connection.execute(
             text("select indexdef from pg_indexes where indexname = 'passages_words'")
         ).scalars()
         assert "gin" in indexes.one()
-    database.dispose()
     assert (before, after) == (0, 1)
     assert (check.returncode, check.stdout) == (1, "changed\n")
     assert (done.stdout, done.stderr) == ("changed\n", "full text = german; the words of 1 passages made anew\n")
     assert again.stdout == "unchanged\n"
+
+
+def test_while_the_words_are_made_anew_the_old_ones_are_found_and_a_migration_that_is_killed_is_gone_on_with(
+    site: Site, made: English
+) -> None:
+    # As the document is written, which in English is the only form that is found.
+    as_written = "Kündigungsfrist"
+    waits = text("select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = :name)")
+    migration = Process(
+        [sys.executable, "-m", "app.store.migrate"],
+        {**site.environment, "RAG_CONFIG": made.german},
+        site.folder / "language.log",
+    )
+
+    def is_held_up() -> bool:
+        with made.database.connect() as connection:
+            return bool(connection.execute(waits, {"name": made.database.url.database}).scalar_one())
+
+    with made.database.begin() as connection:
+        connection.execute(text("set local role rag_owner"))
+        for statement in fulltext._BEGIN:
+            connection.execute(text(statement.format("german")))
+    with made.database.begin() as holding:
+        # An upload that is not done with its passages: the words of this one cannot be made.
+        holding.execute(text("select 1 from passages for update"))
+        migration.launch()
+        wait_for("its words are to be made", is_held_up)
+        with made.database.begin() as connection:
+            connection.execute(text("set local statement_timeout = '10s'"))
+            assert (found(connection, made.scope), found(connection, made.scope, as_written)) == (0, 1)
+            later = Scope((add_passage(connection),))
+            assert found(connection, later, as_written) == 1
+        migration.stop(signal.SIGKILL)
+    done = site.run("app.store.migrate", RAG_CONFIG=made.german)
+
+    assert (done.stdout, done.stderr) == ("changed\n", "full text = german; the words of 2 passages made anew\n")
+    with made.database.begin() as connection:
+        newest = Scope((add_passage(connection),))
+        assert [found(connection, scope) for scope in (made.scope, later, newest)] == [1, 1, 1]
 
 
 def test_a_question_in_another_language_than_the_documents_still_finds_by_vectors(
@@ -80,7 +142,10 @@ def test_a_language_that_postgresql_does_not_bring_is_refused_by_its_name(site: 
 def add_passage(connection: Connection) -> UUID:
     """A document of one passage in a collection of its own, whose id this is."""
     collection, document = uuid4(), uuid4()
-    connection.execute(text("insert into collections (id, name) values (:id, 'verträge')"), {"id": collection})
+    connection.execute(
+        text("insert into collections (id, name) values (:id, :name)"),
+        {"id": collection, "name": f"verträge {collection}"},
+    )
     connection.execute(
         text(
             "insert into documents (id, collection_id, title, file_name, media_type, sha256, size, source, state)"

@@ -76,12 +76,12 @@ def test_words_that_stand_nowhere_count_for_what_may_be_answered_and_not_for_wha
 ) -> None:
     standing = {"lock": 4, "wal": 9, "sender": 3}
 
-    def counted(_: object, __: object, words: Sequence[str], ___: object) -> dict[str, int]:
+    def counted(_: object, __: object, words: Sequence[str]) -> dict[str, int]:
         return {"": 100, **{word: standing.get(word, 0) for word in words}}
 
     monkeypatch.setattr(matching, "frequencies", counted)
 
-    asked = Frequencies("english").asked(NO_CONNECTION, [uuid4()], "Welche Sperre nimmt LOCK, welche der WAL-Sender?")
+    asked = Frequencies().asked(NO_CONNECTION, [uuid4()], "Welche Sperre nimmt LOCK, welche der WAL-Sender?")
 
     assert list(asked.weights) == ["sperre", "nimmt", "lock", "wal-sender"]
     assert asked.weights["sperre"] > asked.weights["lock"]
@@ -92,7 +92,7 @@ def test_words_that_stand_nowhere_count_for_what_may_be_answered_and_not_for_wha
 def test_a_name_that_stands_nowhere_is_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matching, "frequencies", lambda *given: {"": 9, **dict.fromkeys(given[2], 0), "max": 5})
 
-    asked = Frequencies("english").asked(NO_CONNECTION, [uuid4()], "max_turbo_mode?")
+    asked = Frequencies().asked(NO_CONNECTION, [uuid4()], "max_turbo_mode?")
 
     assert (list(asked.weights), asked.present) == (["max_turbo_mode"], {})
 

@@ -1,6 +1,7 @@
 """On which hosts a document can be found, as each host's follower tells it."""
 
 import socket
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -30,6 +31,26 @@ def test_a_document_tells_on_which_hosts_it_can_be_found(site: Site, admin: Pers
 
     site.index.launch()
     wait_for("the other one too", lambda: searchable(admin, second) == {HOST: True})
+
+
+def test_each_host_tells_how_many_changes_it_is_behind_and_since_when(
+    site: Site, admin: Person, collection: str
+) -> None:
+    def lag(host: str) -> dict[str, Any]:
+        return next(one for one in admin.get("/api/v1/indexes")["items"] if one["host"] == host)
+
+    site.wait_until_in_step()
+    wait_for("it is told", lambda: (lag(HOST)["behind"], lag(HOST)["since"]) == (0, None))
+    site.index.stop()
+    documents = [admin.settled(admin.upload(collection, f"{n}.txt", b"Hook %d is thin." % n)) for n in range(3)]
+    told = lag(HOST)
+    first = text("select created_at from changes where document_id = :id")
+    with site.database.connect() as connection:
+        since = connection.execute(first, {"id": documents[0]["id"]}).scalar_one()
+
+    assert (told["behind"], datetime.fromisoformat(told["since"])) == (3, since)
+    site.index.launch()
+    wait_for("it is in step again", lambda: lag(HOST)["behind"] == 0)
 
 
 def test_a_host_that_is_gone_is_left_out(site: Site, admin: Person, collection: str) -> None:

@@ -214,7 +214,7 @@ def test_what_is_about_expired_tokens_is_forgotten_and_nothing_else(site: Site) 
                     {"id": session},
                 )
         connection.execute(text("set local role rag"))
-        sessions.forget(connection)
+        sessions.forget(connection, 1000)
         for table, column in (("ended_sessions", "session_id"), ("spent_refresh_tokens", "number")):
             left = set(connection.execute(text(f"select {column} from {table}")).scalars())
             assert (old in left, young in left) == (False, True)

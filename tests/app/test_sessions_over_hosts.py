@@ -3,26 +3,17 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from app.settings import Database
 from app.store.database import engine
 from app.store.replay import wait_for_replay
 from tests.app import test_failover
-from tests.app.servers import PostgreSQL, wait_for
+from tests.app.pair import Pair, asked, pause
+from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Person, Site
-from tests.app.test_failover import Pair
 
 # Of another file's fixtures pytest finds those that are here by name.
 pair, write_seconds = test_failover.pair, test_failover.write_seconds
-
-
-def asked(server: PostgreSQL, statement: str) -> list[object]:
-    pool = create_engine(f"postgresql+psycopg2://postgres@{server.address}:{server.port}/rag")
-    with pool.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        found = list(connection.execute(text(statement)).scalars())
-    pool.dispose()
-    return found
 
 
 def signed_in(pair: Pair) -> dict[str, str]:
@@ -30,13 +21,6 @@ def signed_in(pair: Pair) -> dict[str, str]:
     assert answer.status_code == 200, answer.text
     tokens: dict[str, str] = answer.json()
     return tokens
-
-
-def pause(replica: PostgreSQL) -> None:
-    """It goes on taking what the primary sends, and shows none of it."""
-    asked(replica, "select pg_wal_replay_pause()::text")
-    state = "select pg_get_wal_replay_pause_state()"
-    wait_for("the replay pauses", lambda: asked(replica, state) == ["paused"])
 
 
 def test_a_sign_out_is_acknowledged_once_the_replica_that_answers_shows_it(pair: Pair) -> None:

@@ -120,7 +120,7 @@ def _ask_the_parts(http: httpx.Client, index: str, connection: Connection, stage
     wanted = {"query_embeddings": embedded["embeddings"], "n_results": limit, "include": ["distances"]}
     http.post(f"{index}/query", json=wanted).raise_for_status()
     weights = dict.fromkeys(question.split(), 1.0)
-    matching.matching(connection, Scope((stage.id,)), weights, SETTINGS.answering.language, limit)
+    matching.matching(connection, Scope((stage.id,)), weights, limit)
 
 
 def _index(http: httpx.Client, stage: Stage) -> str:

@@ -109,7 +109,7 @@ REFUSED: dict[str, tuple[Callable[[Site], object], str]] = {
     ),
     "fewer sessions than the program opens": (
         lambda site: changed(site, database=Database(max_connections=100)),
-        "database.max_connections = 100; the application needs 321, or leave it out; see docs/settings.md",
+        "database.max_connections = 100; the application needs 341, or leave it out; see docs/settings.md",
     ),
     "two balancers without a VIP": (
         lambda site: changed(site, vip=None),

@@ -1,6 +1,6 @@
 // Whether questions can be answered: the parts that this needs, looked at again every few seconds.
 
-import { byId, element, pause } from "./shared.js";
+import { byId, element, moment, pause, read } from "./shared.js";
 
 const NAMES = {
   database: "Database: accounts, documents and their text",
@@ -30,9 +30,28 @@ function show(ready, parts) {
   byId("parts").replaceChildren(...rows);
 }
 
+// Of the index on each host: what was uploaded or deleted since is not yet so in what is found there.
+async function lookAtIndexes() {
+  const { items } = await read("/api/v1/indexes");
+  byId("lags").replaceChildren(
+    ...items.map(({ host, behind, since }) => {
+      const changes = behind === 1 ? "1 change" : `${behind} changes`;
+      const state = element(
+        "dd",
+        {},
+        element("span", { class: `state ${behind ? "embedding" : "indexed"}` }, behind ? "behind" : "in step"),
+        behind ? element("span", {}, ` ${changes}, the first of `, moment(since)) : "",
+      );
+      return element("div", {}, element("dt", {}, host), state);
+    }),
+  );
+  byId("indexes").hidden = items.length === 0;
+}
+
 for (;;) {
   try {
     await look();
+    await lookAtIndexes().catch(() => (byId("indexes").hidden = true));
     byId("seen").textContent = `Looked at ${new Date().toLocaleTimeString()}`;
   } catch {
     byId("overall").textContent = "The platform does not answer";
