@@ -13,7 +13,7 @@ import ollama
 
 from app import metrics
 from app.answer.thinking import Spoken
-from app.settings import Inference
+from app.settings_of_models import Embedder, Inference
 from app.store.passages import Vector
 
 # A small model would go on to write passages and questions of its own.
@@ -53,15 +53,17 @@ class Usage:
     reason: str
 
 
-def embed_documents(client: ollama.Client, settings: Inference, texts: Sequence[str]) -> list[Vector]:
+def embed_documents(
+    client: ollama.Client, settings: Inference, embedder: Embedder, texts: Sequence[str]
+) -> list[Vector]:
     """One vector for each text, in order."""
     with _failures(settings.url):
         answer = client.embed(
-            model=settings.embedding_model,
-            input=[settings.document_prefix + text for text in texts],
+            model=embedder.model,
+            input=[embedder.document_prefix + text for text in texts],
             keep_alive=settings.keep_alive,
         )
-    return [_vector(settings, values) for values in answer.embeddings]
+    return [_vector(embedder, values) for values in answer.embeddings]
 
 
 def worker_client(settings: Inference) -> ollama.Client:
@@ -87,18 +89,18 @@ class InferencePool:
         self._embeddings = asyncio.Semaphore(4 * settings.max_in_flight)
         self._orders = asyncio.Semaphore(settings.max_in_flight)
 
-    async def embed_question(self, question: str) -> Vector:
+    async def embed_question(self, embedder: Embedder, question: str) -> Vector:
         """The question's vector."""
         settings = self._settings
         async with _turn(self._embeddings, settings.queue_seconds, "embedding"):
             with _failures(settings.url):
                 async with asyncio.timeout(settings.embed_deadline_seconds):
                     answer = await self._client.embed(
-                        model=settings.embedding_model,
-                        input=settings.query_prefix + question,
+                        model=embedder.model,
+                        input=embedder.query_prefix + question,
                         keep_alive=settings.keep_alive,
                     )
-        return _vector(settings, answer.embeddings[0])
+        return _vector(embedder, answer.embeddings[0])
 
     @property
     def all_taken(self) -> bool:
@@ -164,13 +166,12 @@ class InferencePool:
                     )
                     return "".join([part.message.content or "" async for part in stream])
 
-    async def missing_models(self) -> list[str]:
-        """Those of our two models that the inference hosts do not have."""
+    async def missing_models(self, wanted: Sequence[str]) -> list[str]:
+        """Those of the models that the inference hosts do not have."""
         with _failures(self._settings.url):
             async with asyncio.timeout(3):
                 answer = await self._client.list()
         present = {_tagged(model.model or "") for model in answer.models}
-        wanted = (self._settings.chat_model, self._settings.embedding_model)
         return [model for model in wanted if _tagged(model) not in present]
 
 
@@ -230,11 +231,10 @@ def _options(settings: Inference) -> dict[str, Any]:
     return {**length, "temperature": 0, "stop": STOP}
 
 
-def _vector(settings: Inference, values: Sequence[float]) -> Vector:
-    if len(values) != settings.embedding_dimension:
+def _vector(embedder: Embedder, values: Sequence[float]) -> Vector:
+    if len(values) != embedder.dimension:
         raise InferenceRefusedError(
-            f"inference.embedding_dimension = {settings.embedding_dimension};"
-            f" {len(values)}, as {settings.embedding_model} gives"
+            f"inference.embedding_dimension = {embedder.dimension}; {len(values)}, as {embedder.model} gives"
         )
     return np.asarray(values, dtype=np.float32)
 

@@ -95,10 +95,20 @@ JOBS = Gauge(
     ["state"],
     registry=WORKER,
 )
+REEMBED_PASSAGES = Gauge(
+    "rag_reembed_passages", "Passages that the new embedding model has to do, none without one.", registry=WORKER
+)
+REEMBED_DONE = Gauge("rag_reembed_passages_done", "Passages with a vector of the new embedding model.", registry=WORKER)
 PURGED = Counter("rag_questions_purged_total", "Questions deleted for their age.", registry=WORKER)
 OLDEST_JOB_SECONDS = Gauge("rag_job_oldest_seconds", "How long the job that is due for longest waits.", registry=WORKER)
 
 INDEX_LAG = Gauge("rag_index_lag_changes", "Changes this host's index has still to apply.", registry=INDEX)
+INDEX_MODEL_LAG = Gauge(
+    "rag_index_model_lag_changes", "The same for the vectors of each embedding model.", ["model"], registry=INDEX
+)
+INDEX_MODEL_FILLED = Gauge(
+    "rag_index_model_filled", "1 once this host's index held all vectors of the model.", ["model"], registry=INDEX
+)
 INDEX_APPLIED = Counter("rag_index_applied_total", "Changes applied to this host's index.", registry=INDEX)
 INDEX_REFILLS = Counter("rag_index_refills_total", "Times this host's index was filled from nothing.", registry=INDEX)
 INDEX_ORPHANS = Gauge(

@@ -7,15 +7,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from app.ingest.limits import Limits
 from app.oidc.settings import Oidc
+from app.settings_of_models import Inference
 from app.table import Language, Seconds, Table
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-# The space at its end is a part of what the model was trained with.
-Prefix = Annotated[str, StringConstraints(strip_whitespace=False)]
 
 
 class ConfigurationError(Exception):
@@ -83,38 +82,6 @@ class Chroma(Table):
     )
 
 
-class Inference(Table):
-    url: str = Field(
-        default="http://127.0.0.1:11435", description="The pool of inference hosts, as this host's HAProxy offers it."
-    )
-    chat_model: str = Field(min_length=1, description="Model that answers.")
-    embedding_model: str = Field(
-        min_length=1, description="Model that embeds; a change needs every document embedded anew."
-    )
-    embedding_dimension: int = Field(ge=1, le=8192, description="Length of its vectors.")
-    query_prefix: Prefix = Field(
-        default="", description="Put before a question, where the model wants it (nomic: 'search_query: ')."
-    )
-    document_prefix: Prefix = Field(default="", description="Put before a passage, where the model wants it.")
-    num_ctx: int = Field(
-        default=4096, ge=1024, description="Context in tokens; one value everywhere, a change reloads the model."
-    )
-    num_predict: int = Field(default=256, ge=16, description="Longest answer in tokens.")
-    keep_alive: str = Field(default="-1s", description="How long a model stays loaded; negative is for ever.")
-    deadline_seconds: Seconds = Field(default=60, description="Longest wait for one whole answer.")
-    embed_deadline_seconds: Seconds = Field(default=30, description="Longest wait for one batch of embeddings.")
-    max_in_flight: int = Field(
-        default=4, ge=1, description="Answers in the making per API process; more wait, then 503."
-    )
-    queue_seconds: Seconds = Field(default=5, description="Longest wait for a turn before the 503.")
-
-    @model_validator(mode="after")
-    def room_for_passages(self) -> Self:
-        if self.num_predict > self.num_ctx // 2:
-            raise ValueError(f"inference.num_predict = {self.num_predict}; at most half of num_ctx ({self.num_ctx})")
-        return self
-
-
 class Answering(Table):
     passages: int = Field(default=6, ge=1, le=50, description="Passages put before the model.")
     candidates: int = Field(default=50, ge=5, le=200, description="Passages taken from each search before fusion.")
@@ -141,6 +108,9 @@ class Answering(Table):
 
 
 class Index(Table):
+    forget_seconds: Seconds = Field(
+        default=60, description="How long vectors of a model stay in this host's index when nobody is served from them."
+    )
     max_lag: int = Field(default=1000, ge=0, description="Changes this host may be behind and still be ready.")
     poll_seconds: Seconds = Field(default=2, description="Longest wait between two looks at the change feed.")
     reconcile_minutes: float = Field(

@@ -121,6 +121,16 @@ class Inference(Frozen):
         default=None,
         description="the same before a passage; a change needs every document embedded anew, as another model does",
     )
+    next_embedding_model: Model | None = Field(
+        default=None, description="the model that `rag reembed` goes to; held by the hosts beside the present one"
+    )
+    next_embedding_dimension: int | None = Field(
+        default=None, ge=64, le=4096, description="length of the next model's vectors"
+    )
+    next_query_prefix: str | None = Field(
+        default=None, description="what stands before a question for the next model; none: as its family wants it"
+    )
+    next_document_prefix: str | None = Field(default=None, description="the same before a passage")
     context_tokens: int = Field(
         default=8192,
         ge=1024,
@@ -138,14 +148,37 @@ class Inference(Frozen):
     )
     stand_in: bool = Field(default=False, description="the archive is the lab's stand-in; every report says so")
 
+    @model_validator(mode="after")
+    def _next_model_is_another(self) -> Self:
+        following = self.next_embedding_model
+        if following and following.name == self.embedding_model.name:
+            raise ValueError(f"next_embedding_model = {following.name}; another model is needed, or none")
+        if (following is None) != (self.next_embedding_dimension is None):
+            need = "the length of its vectors is needed" if following else "none is needed without a next model"
+            raise ValueError(f"next_embedding_dimension = {self.next_embedding_dimension}; {need}")
+        return self
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Every model that inference hosts hold."""
+        following = (self.next_embedding_model,) if self.next_embedding_model else ()
+        return (self.chat_model, self.embedding_model, *following)
+
     @property
     def prefixes(self) -> Prefixes:
         """What stands before a question and a passage when they are embedded."""
-        known = prefixes(self.embedding_model.name)
-        return Prefixes(
-            known.query if self.query_prefix is None else self.query_prefix,
-            known.document if self.document_prefix is None else self.document_prefix,
-        )
+        return _chosen(self.embedding_model, self.query_prefix, self.document_prefix)
+
+    @property
+    def next_prefixes(self) -> Prefixes:
+        """The same for the next model."""
+        following = self.next_embedding_model or self.embedding_model
+        return _chosen(following, self.next_query_prefix, self.next_document_prefix)
+
+
+def _chosen(model: Model, query: str | None, document: str | None) -> Prefixes:
+    known = prefixes(model.name)
+    return Prefixes(known.query if query is None else query, known.document if document is None else document)
 
 
 # The text search configurations that PostgreSQL brings along.

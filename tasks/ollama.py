@@ -63,7 +63,7 @@ def ollama(site: Site, machine: Machine) -> None:
 
     models_present(
         name="Hold the models",
-        models=[settings.chat_model, settings.embedding_model],
+        models=list(settings.models),
         store=settings.model_store,
         ssh=site.ssh,
         machine=machine,

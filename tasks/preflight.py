@@ -10,7 +10,7 @@ from pyinfra.api import FactBase, deploy, operation
 from pyinfra.api.exceptions import OperationError
 
 from inventories import network
-from inventories.settings import Inference, Machine, Model, Site
+from inventories.settings import Inference, Machine, Site
 from tasks.facts import quoted
 from tasks.operations import Commands, call
 
@@ -42,7 +42,7 @@ class Hardware(FactBase[Found]):
 
     def command(self, site: Site, machine: Machine) -> str:
         """A line for each finding; a bare machine has no Python and may have no ``ip``."""
-        wanted = [f"{MODELS}/{model.manifest}" for model in _models(site.inference)]
+        wanted = [f"{MODELS}/{model.manifest}" for model in site.inference.models]
         archive = f"/opt/ollama/releases/{site.inference.archive_sha256[:16]}/.whole"
         whole = "; ".join(f"ls -d {path} >/dev/null 2>&1 && echo whole {role}" for role, path in WHOLE.items())
         return (
@@ -156,15 +156,11 @@ def _room_for_replica(site: Site, machine: Machine, found: Found) -> Iterator[st
 def _pushed_mb(settings: Inference) -> int:
     # The archive itself and its content, about twice as much; the models as their manifests say.
     size = 3 * settings.archive.stat().st_size if settings.archive.is_file() else 0
-    for model in _models(settings):
+    for model in settings.models:
         path = settings.model_store / model.manifest if settings.model_store else Path("/nonexistent")
         if path.is_file():
             size += sum(layer["size"] for layer in json.loads(path.read_text())["layers"])
     return size // 1_000_000
-
-
-def _models(settings: Inference) -> tuple[Model, Model]:
-    return settings.chat_model, settings.embedding_model
 
 
 def _network(site: Site, machine: Machine, found: Found) -> Iterator[str]:
@@ -195,7 +191,7 @@ def _supplies(settings: Inference, found: Found) -> Iterator[str]:
     if "archive" not in found and not settings.archive.is_file() and not settings.archive_url:
         yield f"inference.archive = {settings.archive}; the file is needed; make stand-in builds the lab's"
     held = {path: digest for digest, path in (line.split("  ", 1) for line in found.get("model", ()))}
-    for model in _models(settings):
+    for model in settings.models:
         digest = held.get(f"{MODELS}/{model.manifest}")
         there = digest is not None and model.digest in {None, digest}
         if settings.model_store and not there and not (settings.model_store / model.manifest).is_file():

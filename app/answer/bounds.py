@@ -22,15 +22,15 @@ class Bounds:
 MEASURED = {"all-minilm:l6-v2": Bounds(0.36, 0.62)}
 
 
-def near(model: str, found: Found) -> frozenset[str]:
+def near(found: Found) -> frozenset[str]:
     """The passages that are about the question by their vectors, whatever words they use."""
-    measured = MEASURED.get(model)
+    measured = MEASURED.get(found.model)
     if measured is None:
         return frozenset()
     return frozenset(hit.passage.id for hit in found.hits if hit.vector and hit.vector.measure <= measured.near)
 
 
-def is_far(model: str, found: Found) -> bool:
+def is_far(found: Found) -> bool:
     """Whether nothing in the collection has to do with the question, whatever words it shares."""
-    measured = MEASURED.get(model)
+    measured = MEASURED.get(found.model)
     return measured is not None and found.nearest is not None and found.nearest > measured.far

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from app.answer.inert import inert
 from app.answer.memory import Turn
 from app.inference import Usage
-from app.settings import Inference
+from app.settings_of_models import Inference
 from app.store.passages import Passage
 
 SYSTEM = (

@@ -25,11 +25,10 @@ from app.api.rates import Rates
 from app.api.recorder import Recorder
 from app.api.turns import Turns
 from app.api.writers import Writers
-from app.index.vectors import Vectors
 from app.inference import InferencePool
 from app.oidc.provider import Provider
-from app.retrieve.nearest import Space
 from app.retrieve.search import Searcher
+from app.retrieve.spaces import Spaces
 from app.retrieve.weights import Frequencies
 from app.settings import Settings
 from app.store import collections, documents, guesses, keys, rates, sessions
@@ -55,7 +54,7 @@ class Context:
     replica: Engine
     primary: Engine
     writers: Writers
-    vectors: Vectors
+    spaces: Spaces
     inference: InferencePool
     recorder: Recorder
     later: Later
@@ -70,11 +69,10 @@ class Context:
 
     @property
     def searcher(self) -> Searcher:
-        models, answering = self.settings.inference, self.settings.answering
-        space = Space(self.replica, self.vectors, models.embedding_model, models.embedding_dimension)
+        answering = self.settings.answering
         return Searcher(
             self.replica,
-            space,
+            self.spaces,
             self.inference,
             self.frequencies,
             answering.candidates,

@@ -12,7 +12,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import metrics as figures
@@ -20,7 +19,7 @@ from app.api.context import Context, Here
 from app.index.follower import lag
 from app.index.vectors import IndexUnavailableError
 from app.inference import InferenceRefusedError, InferenceUnavailableError
-from app.store import passages
+from app.store import models
 from app.store.database import reading
 
 router = APIRouter(tags=["health"])
@@ -114,27 +113,25 @@ async def _checked(check: Callable[[Context], Awaitable[str]], here: Context) ->
 
 
 async def _database(here: Context) -> str:
-    model = here.settings.inference
-
-    def foreign(connection: Connection) -> str | None:
-        return passages.foreign_model(connection, model.embedding_model, model.embedding_dimension)
-
-    other = await asyncio.to_thread(reading, here.replica, foreign)
-    if other is None:
+    stored = await asyncio.to_thread(reading, here.replica, models.stored)
+    foreign = here.spaces.foreign(stored)
+    if foreign is None:
         return ""
-    ours = f"{model.embedding_model} ({model.embedding_dimension})"
-    return f"inference.embedding_model = {ours}; {other}, as the stored passages were embedded, or all embedded anew"
+    ours = " or ".join(str(one) for one in here.settings.inference.embedders)
+    return f"inference.embedding_model = {ours}; {foreign}, as the stored passages were embedded; rag reembed status"
 
 
 async def _index(here: Context) -> str:
-    progress = await here.vectors.progress()
+    served = (await asyncio.to_thread(reading, here.replica, models.stored)).served
+    progress = await here.spaces.vectors(served).progress()
     if progress is None or not progress.filled:
         return "index = being filled; the end of it; journalctl -u rag-index"
     most = here.settings.index.max_lag
-    behind = await lag(here.replica, progress, most)
+    behind = await lag(here.replica, progress, most, served.slot if served else "")
     return f"index = more than {most} changes behind; fewer; journalctl -u rag-index" if behind > most else ""
 
 
 async def _inference(here: Context) -> str:
-    missing = await here.inference.missing_models()
+    space = await here.spaces.now()
+    missing = await here.inference.missing_models((here.settings.inference.chat_model, space.embedder.model))
     return f"inference = without {', '.join(missing)}; hosts with both models; ollama list" if missing else ""

@@ -24,6 +24,7 @@ from app.api import (
     openai,
     problems,
     questions,
+    reembedding,
     search,
     storage,
     users,
@@ -37,9 +38,9 @@ from app.api.later import Later
 from app.api.rates import Rates
 from app.api.recorder import Recorder
 from app.api.writers import Writers
-from app.index.vectors import Vectors
 from app.inference import InferencePool
 from app.oidc.provider import Provider
+from app.retrieve.spaces import Spaces
 from app.retrieve.weights import Frequencies
 from app.settings import ConfigurationError, Settings, credential, load_or_refuse, refuse
 from app.store.database import engine
@@ -68,7 +69,8 @@ def application() -> FastAPI:
     app.add_middleware(Renewal)
     app.add_middleware(Edge, max_bytes=settings.upload.max_bytes)
     people = (accounts, users, identities, groups, grants, keys, audit)
-    for module in (*people, collections, library, storage, search, questions, conversations, openai, indexes, health):
+    documents = (collections, library, storage, search, questions, conversations)
+    for module in (*people, *documents, openai, indexes, reembedding, health):
         app.include_router(module.router)
     pages.install(app)
     problems.install(app)
@@ -84,13 +86,14 @@ def make_context(settings: Settings) -> Context:
     key = credential("token-key")
     if len(key) < SHORTEST_KEY:
         raise ConfigurationError(f"credential token-key = {len(key)} characters; at least {SHORTEST_KEY}")
+    replica = engine(database, "prefer-standby", database.statement_seconds, role="reader")
     return Context(
         settings=settings,
         token_key=key,
-        replica=engine(database, "prefer-standby", database.statement_seconds, role="reader"),
+        replica=replica,
         primary=primary,
         writers=Writers(primary, writers, database.write_seconds),
-        vectors=Vectors(settings.chroma),
+        spaces=Spaces(settings, replica),
         inference=InferencePool(settings.inference),
         recorder=Recorder(primary),
         later=Later(primary),

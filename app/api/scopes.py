@@ -13,7 +13,7 @@ Needed = Scope | Literal["any", "session"]
 _NEEDED: tuple[tuple[str, str, Needed], ...] = (
     (r"GET", r"/api/v1/me(/storage)?", "any"),
     (r".*", r"/api/v1/(me/.*|keys.*|sign-out)", "session"),
-    (r".*", r"/api/v1/(users|groups|audit)(/.*)?", "admin"),
+    (r".*", r"/api/v1/(users|groups|audit|reembedding)(/.*)?", "admin"),
     # Who may open a collection to others may give it away.
     (r".*", r"/api/v1/collections/\{name\}/grants.*", "admin"),
     (r"POST", r"/api/v1/questions|/v1/chat/completions", "read"),

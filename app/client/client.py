@@ -1,4 +1,4 @@
-"""The platform's API, a method for each call: collections, documents, search and answers; ``people`` has the rest."""
+"""The platform's API, a method for each call; ``people`` and ``embedding`` have what administrators do."""
 
 import io
 import json
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 
+from app.client.embedding import Embedding
 from app.client.people import People
 from app.client.results import (
     Answer,
@@ -50,6 +51,7 @@ class Client:
     ) -> None:
         self._transport = Transport(url, secret, ca, patience)
         self.people = People(self._transport)
+        self.embedding = Embedding(self._transport)
 
     def __enter__(self) -> Self:
         return self

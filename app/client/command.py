@@ -15,9 +15,11 @@ from rich.text import Text
 from app.client import account, show
 from app.client.account import Account, NotSignedInError
 from app.client.client import Client, sign_in
-from app.client.results import Answer, Index
+from app.client.results import Answer, Index, Reembedding
 from app.client.transport import Problem, UnreachableError
 from app.client.upload import upload
+
+STEPS = ("status", "start", "back", "finish", "cancel")
 
 FAILED, REFUSED, UNREACHABLE = 1, 2, 3
 GONE = 404
@@ -93,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("file", metavar="FILE", type=Path, help="question, documents, phrases, answerable; JSON or TOML")
     made.add_argument("collection", metavar="COLLECTION")
     made.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures too")
+    made = add("reembed", _reembed, "go to the site's next embedding model without an outage; for administrators")
+    made.add_argument("step", metavar="STEP", choices=STEPS, help=", ".join(STEPS))
     made = add("keys", _keys, "your API keys; asks for your password, since a key may not see keys")
     made.add_argument("--delete", metavar="ID", help="end this key at once")
     return parser
@@ -246,6 +250,24 @@ def _eval(wanted: argparse.Namespace) -> int:
     with account.stored().client() as client:
         measure(client, wanted.collection, wanted.file, wanted.json)
     return 0
+
+
+def _reembed(wanted: argparse.Namespace) -> int:
+    with account.stored().client() as client:
+        step: Callable[[], Reembedding] = getattr(client.embedding, wanted.step)
+        change = step()
+    rows = [
+        ("state", change.state),
+        ("questions are embedded with", change.served or "nothing yet"),
+        ("the other model", change.other or "none"),
+    ]
+    if change.state != "none":
+        rows.append(("passages that have its vector", f"{change.done} of {change.passages}"))
+        rows += [(f"index of {one.host}", one.index) for one in change.hosts]
+    if change.problem:
+        rows.append(("stands still", change.problem))
+    show.table(("what", "is"), [*rows, ("next", change.next)])
+    return FAILED if change.problem else 0
 
 
 def _keys(wanted: argparse.Namespace) -> int:

@@ -21,6 +21,24 @@ class Tokens(Result):
     refresh_expires_in: int | None = None
 
 
+class IndexOfHost(Result):
+    host: str
+    index: str
+
+
+class Reembedding(Result):
+    state: str
+    served: str | None = None
+    other: str | None = None
+    passages: int = 0
+    done: int = 0
+    hosts: tuple[IndexOfHost, ...] = ()
+    started_by: str | None = None
+    started_at: datetime | None = None
+    problem: str | None = None
+    next: str = ""
+
+
 class Me(Result):
     id: UUID
     name: str

@@ -6,19 +6,24 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import log, metrics
-from app.index.follower import Follower, follow
+from app.index.follower import CHANGES_AT_ONCE, follow
+from app.index.indexes import Indexes
 from app.index.reconcile import reconcile
 from app.index.report import Reporter
-from app.index.vectors import IndexUnavailableError, Vectors
+from app.index.vectors import IndexUnavailableError
 from app.settings import ConfigurationError, Settings, load_or_refuse, refuse
 from app.store import changes
 from app.store.database import engine
 from app.store.listen import Listener
+
+# Between two looks for what belongs to no model any more.
+FORGET_SECONDS = 5.0
 
 
 def main() -> int:
@@ -30,7 +35,7 @@ def main() -> int:
         # The listener keeps one of its connections, and the reporter has one now and then.
         primary = engine(settings.database, "read-write", role="reader", at_least=3)
         replica = engine(settings.database, "prefer-standby", role="reader")
-        follower = Follower(settings, replica, primary, Vectors(settings.chroma))
+        indexes = Indexes(settings, replica, primary)
     except ConfigurationError as error:
         refuse(error)
     stopping = threading.Event()
@@ -38,21 +43,29 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     start_http_server(settings.listen.index_metrics, settings.listen.address, metrics.INDEX)
     listener = Listener(primary, changes.CHANNEL, stopping)
-    reporter = Reporter(primary, follower.vectors, socket.gethostname())
-    asyncio.run(_follow(follower, reporter, listener, stopping, settings))
+    reporter = Reporter(primary, socket.gethostname())
+    asyncio.run(_follow(indexes, reporter, listener, stopping, settings))
     return 0
 
 
 async def _follow(
-    follower: Follower, reporter: Reporter, listener: Listener, stopping: threading.Event, settings: Settings
+    indexes: Indexes, reporter: Reporter, listener: Listener, stopping: threading.Event, settings: Settings
 ) -> None:
     turn = asyncio.Lock()
-    comparing = asyncio.create_task(_compare(follower, turn, settings.index.reconcile_minutes * 60))
+    comparing = asyncio.create_task(_compare(indexes, turn, settings.index.reconcile_minutes * 60))
+    looked = 0.0
     while not stopping.is_set():
         try:
             async with turn:
-                applied = await follow(follower)
-            await reporter.tell()
+                followers = await indexes.now()
+                applied = await follow(followers[0])
+                # The others' turn comes when the served one is in step; what concerns them alone it only passes over.
+                if applied < CHANGES_AT_ONCE:
+                    applied += sum([await follow(one, served=False) for one in followers[1:]])
+            await reporter.tell(followers)
+            if time.monotonic() - looked > FORGET_SECONDS:
+                looked = time.monotonic()
+                await indexes.forget()
             if applied:
                 continue
         except IndexUnavailableError as error:
@@ -66,11 +79,11 @@ async def _follow(
     listener.close()
 
 
-async def _compare(follower: Follower, turn: asyncio.Lock, seconds: float) -> None:
+async def _compare(indexes: Indexes, turn: asyncio.Lock, seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:
-            await reconcile(follower, turn)
+            await reconcile(await indexes.now(), turn)
         except (IndexUnavailableError, SQLAlchemyError) as error:
             logging.getLogger("app.index").warning("comparison = ended early; %s", str(error).splitlines()[0])
 

@@ -6,6 +6,7 @@ Both hold the same when every change arrives; this is for the day on which somet
 import asyncio
 import logging
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,7 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import log as logs
 from app import metrics
 from app.index.follower import Follower, LateReplicaError, as_of, embeddings
-from app.index.vectors import IndexUnavailableError, Vectors
+from app.index.indexes import Indexes
+from app.index.vectors import IndexUnavailableError
 from app.settings import ConfigurationError, load_or_refuse, refuse
 from app.store import inventory
 from app.store.changes import Position
@@ -38,13 +40,14 @@ class Found:
     missing: int = 0
 
 
-async def reconcile(follower: Follower, turn: Turn) -> Found:
+async def reconcile(followers: Sequence[Follower], turn: Turn) -> Found:
     """Go through every collection, a part at a time; a replica that is behind the index ends the run early."""
     found = Found()
     try:
-        for collection_id in await _collections(follower, turn, found):
-            await _remove_orphans(follower, turn, collection_id, found)
-            await _add_missing(follower, turn, collection_id, found)
+        for follower in followers:
+            for collection_id in await _collections(follower, turn, found):
+                await _remove_orphans(follower, turn, collection_id, found)
+                await _add_missing(follower, turn, collection_id, found)
     except LateReplicaError:
         log.info("index = ahead of the replica that was asked; the comparison goes on another time")
     metrics.INDEX_ORPHANS.set(found.orphans)
@@ -116,14 +119,17 @@ async def _position(follower: Follower) -> Position:
     return progress.position if progress else Position()
 
 
+async def _once(indexes: Indexes) -> Found:
+    return await reconcile(await indexes.now(), nullcontext())
+
+
 def main() -> int:
     """Compare once and say what was found; what rag-index changes meanwhile is seen right by the next run."""
     logs.configure()
     settings = load_or_refuse()
     try:
         replica = engine(settings.database, "prefer-standby", role="reader")
-        follower = Follower(settings, replica, replica, Vectors(settings.chroma))
-        found = asyncio.run(reconcile(follower, nullcontext()))
+        found = asyncio.run(_once(Indexes(settings, replica, replica)))
     except ConfigurationError as error:
         refuse(error)
     except (IndexUnavailableError, SQLAlchemyError) as error:

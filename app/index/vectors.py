@@ -1,4 +1,4 @@
-"""This host's Chroma: one collection per collection of ours, and a small one that remembers the position.
+"""This host's Chroma: for each embedding model one collection per collection of ours, and a small one for the position.
 
 Chroma's own client waits without end, so every call here stands under a deadline.
 """
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 POSITION = "rag-position"
 START = Position()
-_PREFIX = "c-"
-_OURS = re.compile(r"c-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_SLOT = "[0-9a-f]{8}"
+# Of every model, as opposed to what another program may keep in the same server.
+_ANY = re.compile(rf"(?:c-|m({_SLOT})-){_UUID}|{POSITION}(?:-({_SLOT}))?")
 
 
 class IndexUnavailableError(Exception):
@@ -49,10 +51,13 @@ class Near:
 
 
 class Vectors:
-    """Nearest passages by vector; written to by rag-index alone."""
+    """Nearest passages by the vectors of one model, whose slot is in the names; written to by rag-index alone."""
 
-    def __init__(self, settings: Chroma) -> None:
+    def __init__(self, settings: Chroma, slot: str = "") -> None:
         self._settings = settings
+        self.slot = slot
+        self._prefix = f"m{slot}-" if slot else "c-"
+        self._position = f"{POSITION}-{slot}" if slot else POSITION
         self._client: AsyncClientAPI | None = None
         self._collections: dict[UUID, AsyncCollection] = {}
 
@@ -70,7 +75,7 @@ class Vectors:
         """Put the passages in, or in the place of those with their ids."""
         async with self._call() as client:
             collection = await client.get_or_create_collection(
-                _name(collection_id), embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+                self._name(collection_id), embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
             )
             await collection.upsert(
                 ids=[identifier for identifier, _ in rows], embeddings=_as_chroma([vector for _, vector in rows])
@@ -79,7 +84,7 @@ class Vectors:
     async def remove(self, collection_id: UUID, ids: Sequence[str]) -> None:
         """Take the passages out; those not there are no error."""
         async with self._call() as client:
-            collection = await _found(client, _name(collection_id))
+            collection = await _found(client, self._name(collection_id))
             if collection:
                 await collection.delete(ids=list(ids))
 
@@ -87,24 +92,31 @@ class Vectors:
         """Ids of the collections that there are here."""
         async with self._call() as client:
             names = [collection.name for collection in await client.list_collections()]
-        return {UUID(found.group(1)) for found in map(_OURS.fullmatch, names) if found}
+        ours = re.compile(f"{self._prefix}({_UUID})")
+        return {UUID(found.group(1)) for found in map(ours.fullmatch, names) if found}
+
+    async def slots(self) -> set[str]:
+        """The slots of which there is anything here."""
+        async with self._call() as client:
+            names = [collection.name for collection in await client.list_collections()]
+        return {found.group(1) or found.group(2) or "" for found in map(_ANY.fullmatch, names) if found}
 
     async def ids(self, collection_id: UUID, limit: int, offset: int) -> list[str]:
         """Some ids of the collection's passages, in an order that stays while nothing is written."""
         async with self._call() as client:
-            collection = await _found(client, _name(collection_id))
+            collection = await _found(client, self._name(collection_id))
             return list((await collection.get(limit=limit, offset=offset, include=[]))["ids"]) if collection else []
 
     async def present(self, collection_id: UUID, ids: Sequence[str]) -> set[str]:
         """Those of the passages that are in."""
         async with self._call() as client:
-            collection = await _found(client, _name(collection_id)) if ids else None
+            collection = await _found(client, self._name(collection_id)) if ids else None
             return set((await collection.get(ids=list(ids), include=[]))["ids"]) if collection else set()
 
     async def drop(self, collection_id: UUID) -> int:
         """Delete the collection; how many passages it held."""
         async with self._call() as client:
-            collection = await _found(client, _name(collection_id))
+            collection = await _found(client, self._name(collection_id))
             held = await collection.count() if collection else 0
             if collection:
                 await client.delete_collection(collection.name)
@@ -114,7 +126,7 @@ class Vectors:
     async def progress(self) -> Progress | None:
         """How far the index has come; None when it is empty."""
         async with self._call() as client:
-            collection = await _found(client, POSITION)
+            collection = await _found(client, self._position)
             if collection is None:
                 return None
             kept = collection.metadata or {}
@@ -132,22 +144,30 @@ class Vectors:
             "filled": progress.filled,
         }
         async with self._call() as client:
-            collection = await client.get_or_create_collection(POSITION, embedding_function=None, metadata=metadata)
+            collection = await client.get_or_create_collection(
+                self._position, embedding_function=None, metadata=metadata
+            )
             await collection.modify(metadata=metadata)
 
     async def empty(self) -> None:
-        """Delete everything, the position first."""
+        """Delete all of this slot, the position first."""
         async with self._call() as client:
             names = [collection.name for collection in await client.list_collections()]
-            for name in sorted(names, key=lambda name: name != POSITION):
+        ours = [name for name in names if name == self._position or name.startswith(self._prefix)]
+        for name in sorted(ours, key=lambda name: name != self._position):
+            # A deadline for each: of thousands of collections all together may take longer.
+            async with self._call() as client:
                 await client.delete_collection(name)
         self._collections.clear()
+
+    def _name(self, collection_id: UUID) -> str:
+        return f"{self._prefix}{collection_id}"
 
     async def _nearest(self, collection_id: UUID, vector: Vector, limit: int) -> list[Near]:
         async with self._call() as client:
             collection = self._collections.get(collection_id)
             if collection is None:
-                collection = await _found(client, _name(collection_id))
+                collection = await _found(client, self._name(collection_id))
                 if collection is None:
                     return []
                 self._collections[collection_id] = collection
@@ -200,7 +220,3 @@ async def _found(client: "AsyncClientAPI", name: str) -> "AsyncCollection | None
         return await client.get_collection(name, embedding_function=None)
     except _not_found():
         return None
-
-
-def _name(collection_id: UUID) -> str:
-    return f"{_PREFIX}{collection_id}"

@@ -11,10 +11,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import log, metrics
 from app.inference import worker_client
+from app.ingest.embed import Worker
 from app.ingest.housekeeping import keep_house
-from app.ingest.worker import CONNECTIONS_PER_THREAD, Worker, threads, work
+from app.ingest.reembed import reembed
+from app.ingest.worker import CONNECTIONS_PER_THREAD, threads, work
 from app.settings import ConfigurationError, load_or_refuse, refuse
-from app.store import jobs
+from app.store import jobs, reembedding
 from app.store.database import engine, reading
 
 COUNT_SECONDS = 5.0
@@ -25,7 +27,7 @@ def main() -> int:
     log.configure()
     settings = load_or_refuse()
     try:
-        at_least = CONNECTIONS_PER_THREAD * threads(settings) + 1
+        at_least = CONNECTIONS_PER_THREAD * threads(settings) + 2
         primary = engine(settings.database, "read-write", at_least=at_least)
     except ConfigurationError as error:
         refuse(error)
@@ -36,6 +38,7 @@ def main() -> int:
     worker = Worker(settings, primary, worker_client(settings.inference), stopping)
     running = [threading.Thread(target=work, args=(worker,)) for _ in range(threads(settings))]
     running.append(threading.Thread(target=_count, args=(primary, stopping)))
+    running.append(threading.Thread(target=reembed, args=(worker,)))
     running.append(threading.Thread(target=keep_house, args=(primary, settings.retention, stopping)))
     for thread in running:
         thread.start()
@@ -52,6 +55,9 @@ def _count(primary: Engine, stopping: threading.Event) -> None:
             for state in ("due", "paused", "held", "lapsed"):
                 metrics.JOBS.labels(state).set(getattr(queue, state))
             metrics.OLDEST_JOB_SECONDS.set(queue.oldest_seconds)
+            done = reading(primary, reembedding.done, 0)
+            metrics.REEMBED_PASSAGES.set(done.passages)
+            metrics.REEMBED_DONE.set(done.done)
 
 
 if __name__ == "__main__":

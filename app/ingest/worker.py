@@ -5,24 +5,23 @@ While some documents are embedded, as many others are read, so that the inferenc
 
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
-import ollama
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import inference, metrics
+from app.ingest.embed import Embedded, Worker, embedded, in_model, texts_of
 from app.ingest.outline import UnreadableError
 from app.ingest.parse import read
 from app.ingest.sandbox import OpenDoorError
 from app.ingest.split import Piece, Size
-from app.ingest.turns import InterruptedWorkError, Turns
+from app.ingest.turns import InterruptedWorkError
 from app.settings import Settings
-from app.store import changes, documents, jobs, passages
+from app.settings_of_models import Embedder
+from app.store import changes, documents, embeddings, jobs, models, passages
 from app.store.database import writing
 from app.store.documents import Document
 from app.store.jobs import Job
@@ -30,25 +29,8 @@ from app.store.listen import Listener
 
 log = logging.getLogger(__name__)
 
-BATCH_TRIES = 4
-PROGRESS_SECONDS = 1.0
 # One to work with, one that keeps the lease meanwhile, and the listener's.
 CONNECTIONS_PER_THREAD = 3
-
-
-@dataclass(frozen=True)
-class Worker:
-    settings: Settings
-    primary: Engine
-    client: ollama.Client
-    stopping: threading.Event
-    # A document in memory as it was uploaded, and a parser; then its text, and calls to the inference hosts.
-    reading: Turns = field(init=False)
-    embedding: Turns = field(init=False)
-
-    def __post_init__(self) -> None:
-        for name in ("reading", "embedding"):
-            object.__setattr__(self, name, Turns(self.settings.ingest.threads))
 
 
 def threads(settings: Settings) -> int:
@@ -87,15 +69,13 @@ def work_once(worker: Worker) -> bool:
 
 
 def _take(worker: Worker) -> Job | None:
-    model = worker.settings.inference
+    configured = worker.settings.inference
     owner = uuid.uuid4().hex
 
     def take(connection: Connection) -> Job | None:
-        foreign = passages.foreign_model(connection, model.embedding_model, model.embedding_dimension)
+        foreign = models.stored(connection).foreign([one.space for one in configured.embedders])
         if foreign:
-            log.error(
-                "inference.embedding_model = %s; %s, or every document embedded anew", model.embedding_model, foreign
-            )
+            log.error("inference.embedding_model = %s; %s is stored", configured.embedding_model, foreign)
             return None
         return jobs.take(connection, owner, worker.settings.ingest.lease_seconds)
 
@@ -112,10 +92,10 @@ def _do(worker: Worker, job: Job, lost: threading.Event, turn: ExitStack) -> Non
         with worker.embedding.one(worker.stopping, lost):
             lease = worker.settings.ingest.lease_seconds
             writing(worker.primary, lambda connection: _go_on(connection, job, lease, len(pieces)))
-            new = list(_embedded(worker, job, title, pieces, lost))
-        _publish(worker, job, document, title, new)
+            vectors = embedded(worker, job, title, pieces, lost)
+        _publish(worker, job, document, title, pieces, vectors, lost)
         metrics.DOCUMENTS.labels("indexed").inc()
-        log.info("indexed document=%s passages=%d", job.document_id, len(new))
+        log.info("indexed document=%s passages=%d", job.document_id, len(pieces))
     except InterruptedWorkError:
         _give_back(worker, job, None, 0, tried=False)
     except inference.InferenceUnavailableError as error:
@@ -168,74 +148,67 @@ def _go_on(connection: Connection, job: Job, lease_seconds: float, total: int) -
     documents.mark(connection, job.document_id, "embedding", total=total)
 
 
-def _embedded(
-    worker: Worker, job: Job, title: str, pieces: Sequence[Piece], lost: threading.Event
-) -> Iterator[passages.NewPassage]:
-    size = worker.settings.ingest.embed_batch
-    told = time.monotonic()
-    for start in range(0, len(pieces), size):
-        batch = pieces[start : start + size]
-        # A passage seldom says what it is about; its document's title and its headings do.
-        vectors = _vectors(worker, [embedded_text(title, piece.headings, piece.text) for piece in batch], lost)
-        metrics.PASSAGES.inc(len(batch))
-        if time.monotonic() - told >= PROGRESS_SECONDS:
-            _tell(worker, job, start + len(batch))
-            told = time.monotonic()
-        for ordinal, (piece, vector) in enumerate(zip(batch, vectors, strict=True), start=start):
-            yield passages.NewPassage(ordinal, piece.text, piece.headings, piece.place, vector)
-
-
-def embedded_text(title: str, headings: Sequence[str], text: str) -> str:
-    """What of a passage the model embeds."""
-    return f"{' > '.join((title, *headings))}\n{text}"
-
-
-def _tell(worker: Worker, job: Job, done: int) -> None:
-    """Show how far the document is, and end the work here when it was cancelled."""
-    try:
-        if not writing(worker.primary, lambda connection: documents.count_done(connection, job, done), 0):
-            raise InterruptedWorkError
-    except SQLAlchemyError as error:
-        log.warning("progress of document=%s not told: %s", job.document_id, str(error).splitlines()[0])
-
-
-def _vectors(worker: Worker, texts: list[str], lost: threading.Event) -> list[passages.Vector]:
-    """The batch's vectors; a host's bad moment costs this batch and not all those before it."""
-    left = BATCH_TRIES
-    while not (worker.stopping.is_set() or lost.is_set()):
-        left -= 1
-        try:
-            with metrics.EMBED_SECONDS.time():
-                return inference.embed_documents(worker.client, worker.settings.inference, texts)
-        except inference.InferenceUnavailableError as error:
-            if not left:
-                raise
-            log.warning("batch tried again, %d times more at most: %s", left, error)
-            worker.stopping.wait(worker.settings.ingest.retry_seconds)
-    raise InterruptedWorkError
-
-
-def _publish(worker: Worker, job: Job, document: Document, title: str, new: list[passages.NewPassage]) -> None:
+def _publish(
+    worker: Worker,
+    job: Job,
+    document: Document,
+    title: str,
+    pieces: Sequence[Piece],
+    vectors: Embedded,
+    lost: threading.Event,
+) -> None:
     """Make the document searchable, and earlier versions of it gone, in one transaction."""
-    model = worker.settings.inference.embedding_model
     token = uuid.uuid4()
 
-    def work(connection: Connection) -> None:
+    def work(connection: Connection) -> Embedder | None:
         earlier = documents.earlier_versions(connection, document)
-        if not jobs.finish(connection, job):
+        # Held, so that the site does not go over to a model at this moment that the document lacks.
+        stored = models.stored(connection, hold=True)
+        served = worker.settings.inference.embedder(stored.served.space if stored.served else None)
+        if served and served.space not in vectors:
+            return served
+        if served is None or not jobs.finish(connection, job):
             if changes.told(connection, token):
                 # An earlier try was committed, and only the answer to it got lost.
-                return
+                return None
             raise InterruptedWorkError
-        removed = passages.replace(connection, document.collection_id, document.id, model, new)
+        removed = _store(connection, document, pieces, vectors, served, stored)
         if removed:
             changes.append(connection, "deleted", document.collection_id, document.id, removed)
         for version in earlier:
             documents.delete(connection, version)
         documents.publish(connection, document.id, title)
-        changes.append(connection, "indexed", document.collection_id, document.id, len(new), token)
+        changes.append(connection, "indexed", document.collection_id, document.id, len(pieces), token)
+        return None
 
-    writing(worker.primary, work)
+    while lacking := writing(worker.primary, work):
+        # The site went over to another model meanwhile.
+        vectors = vectors | {
+            lacking.space: list(in_model(worker, job, lacking, texts_of(title, pieces), lost, tells=False))
+        }
+
+
+def _store(
+    connection: Connection,
+    document: Document,
+    pieces: Sequence[Piece],
+    vectors: Embedded,
+    served: Embedder,
+    stored: models.Stored,
+) -> int:
+    """Put the passages in the place of earlier ones, whose number comes back, and a second model's vectors beside."""
+    kept = [one for one in stored.kept if one.space in vectors]
+    # What the change began with stays beside the text until its end; programs of before read nothing else.
+    first = stored.change.old.space if stored.change and stored.change.old in kept else served.space
+    new = [
+        passages.NewPassage(ordinal, piece.text, piece.headings, piece.place, vector)
+        for ordinal, (piece, vector) in enumerate(zip(pieces, vectors[first], strict=True))
+    ]
+    removed = passages.replace(connection, document.collection_id, document.id, first[0], new)
+    for one in kept:
+        if one.space != first:
+            embeddings.add(connection, document.id, one, vectors[one.space])
+    return removed
 
 
 def _give_back(worker: Worker, job: Job, why: str | None, pause: float, *, tried: bool) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine
 
 from app.index.vectors import Near, Vectors
+from app.settings_of_models import Embedder
 from app.store import matching
 from app.store.database import reading
 from app.store.matching import EVERYTHING, Matrix, Scope
@@ -26,8 +27,7 @@ class Space:
 
     replica: Engine
     index: Vectors
-    model: str
-    dimension: int
+    embedder: Embedder
 
 
 async def nearest(space: Space, scope: Scope, vector: Vector, limit: int) -> list[Near]:
@@ -52,7 +52,7 @@ def exactly(ids: Sequence[str], vectors: Matrix, vector: Vector, limit: int) -> 
 def _few(connection: Connection, space: Space, scope: Scope) -> tuple[list[str], Matrix] | None:
     if matching.count(connection, scope, FEW + 1) > FEW:
         return None
-    return matching.vectors(connection, scope, space.model, space.dimension)
+    return matching.vectors(connection, scope, *space.embedder.space)
 
 
 async def _sorted_out(space: Space, scope: Scope, vector: Vector, limit: int) -> list[Near]:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import Connection, Engine
@@ -14,10 +14,12 @@ from app.inference import BusyError, InferencePool, InferenceUnavailableError
 from app.retrieve.fusion import Halves, nearness, score
 from app.retrieve.nearest import Space, nearest
 from app.retrieve.rerank import reranked
+from app.retrieve.spaces import Spaces
 from app.retrieve.weights import Asked, Frequencies, Weights
-from app.store import matching, passages
+from app.store import matching, models, passages
 from app.store.database import reading
 from app.store.matching import Match, Scope
+from app.store.models import Stored
 from app.store.passages import Passage
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ Mode = Literal["hybrid", "vector", "lexical"]
 @dataclass(frozen=True)
 class Searcher:
     replica: Engine
-    space: Space
+    spaces: Spaces
     inference: InferencePool
     frequencies: Frequencies
     candidates: int
@@ -75,6 +77,8 @@ class Found:
     weights: Weights
     missing: str | None = None
     nearest: float | None = None
+    # Of the embedding model that the question was compared in.
+    model: str = ""
 
     @property
     def passages(self) -> list[Passage]:
@@ -85,37 +89,58 @@ class Found:
 class _Lexical:
     asked: Asked
     matches: list[Match]
-    foreign: str | None
+
+
+# The vectors that were searched in are no longer whole, since the site went over to another model.
+LEFT = "left"
 
 
 async def search(searcher: Searcher, wanted: Wanted) -> Found:
     """The best passages of the scope; the caller has checked that its collections may be read."""
     with metrics.SEARCH_SECONDS.time():
-        (near, missing), lexical = await asyncio.gather(
-            _nearest(searcher, wanted),
-            asyncio.to_thread(reading, searcher.replica, lambda connection: _lexical(connection, searcher, wanted)),
-        )
-        if lexical.foreign and wanted.mode != "lexical":
+        space = await searcher.spaces.now()
+        found = await _search(searcher, wanted, space)
+        if found.missing == LEFT:
+            # The search heard of the new model, whose vectors stay.
+            found = await _search(searcher, wanted, await searcher.spaces.now())
+        return replace(found, missing="index") if found.missing == LEFT else found
+
+
+async def _search(searcher: Searcher, wanted: Wanted, space: Space) -> Found:
+    (near, missing), lexical = await asyncio.gather(
+        _nearest(searcher, wanted, space),
+        asyncio.to_thread(reading, searcher.replica, lambda connection: _lexical(connection, searcher, wanted)),
+    )
+
+    def work(connection: Connection) -> tuple[Stored, list[Hit], str | None]:
+        stored = models.stored(connection)
+        foreign = searcher.spaces.foreign(stored)
+        counted = [] if foreign else near
+        return stored, _ranked(connection, searcher, wanted, counted, lexical), foreign
+
+    stored, ranked, foreign = await asyncio.to_thread(reading, searcher.replica, work)
+    searcher.spaces.hear(stored)
+    if wanted.mode != "lexical":
+        if foreign:
             # A distance between vectors of two models says nothing.
-            log.warning("inference.embedding_model = %s; %s is stored", searcher.space.model, lexical.foreign)
+            log.warning("inference.embedding_model = %s; %s is stored", space.embedder.model, foreign)
             metrics.SEARCH_DEGRADED.labels("index").inc()
             near, missing = [], "index"
-        ranked = await asyncio.to_thread(
-            reading, searcher.replica, lambda connection: _ranked(connection, searcher, wanted, near, lexical)
-        )
-        ranked = await _reranked(searcher, wanted, ranked)
-    return Found(ranked[: wanted.limit], lexical.asked.weights, missing, near[0].distance if near else None)
+        elif not searcher.spaces.keeps(stored, space):
+            return Found(ranked[: wanted.limit], lexical.asked.weights, LEFT)
+    ranked = await _reranked(searcher, wanted, ranked)
+    distance = near[0].distance if near else None
+    return Found(ranked[: wanted.limit], lexical.asked.weights, missing, distance, space.embedder.model)
 
 
 def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lexical:
-    frequencies, space = searcher.frequencies, searcher.space
+    frequencies = searcher.frequencies
     matches: list[Match] = []
     with metrics.LEXICAL_SECONDS.time():
         asked = frequencies.asked(connection, wanted.scope.collections, wanted.question)
         if wanted.mode != "vector":
             matches = matching.matching(connection, wanted.scope, asked.present, searcher.candidates)
-    foreign = passages.foreign_model(connection, space.model, space.dimension)
-    return _Lexical(asked, matches, foreign)
+    return _Lexical(asked, matches)
 
 
 def _ranked(
@@ -157,15 +182,15 @@ async def _reranked(searcher: Searcher, wanted: Wanted, hits: list[Hit]) -> list
     return [hits[place] for place in places]
 
 
-async def _nearest(searcher: Searcher, wanted: Wanted) -> tuple[list[Near], str | None]:
+async def _nearest(searcher: Searcher, wanted: Wanted, space: Space) -> tuple[list[Near], str | None]:
     """With a half of the search gone, words alone still find most of what is asked."""
     if wanted.mode == "lexical":
         return [], None
     try:
         with metrics.QUESTION_SECONDS.time():
-            vector = await searcher.inference.embed_question(wanted.question)
+            vector = await searcher.inference.embed_question(space.embedder, wanted.question)
         with metrics.VECTOR_SECONDS.time():
-            return await nearest(searcher.space, wanted.scope, vector, searcher.candidates), None
+            return await nearest(space, wanted.scope, vector, searcher.candidates), None
     except IndexUnavailableError as error:
         log.warning("%s", error)
         metrics.SEARCH_DEGRADED.labels("index").inc()

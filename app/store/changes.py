@@ -1,15 +1,15 @@
 """The change feed: what each host's index must still apply, in an order that late commits cannot break."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 CHANNEL = "rag_changes"
 
-Kind = Literal["indexed", "deleted"]
+Kind = Literal["indexed", "deleted", "embedded"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Change:
     document_id: UUID
     kind: Kind
     passages: int
+    # Whose vectors came, where only those of one model did.
+    slot: str | None = None
 
 
 def append(
@@ -72,6 +74,42 @@ def append_deletions(connection: Connection, collection_id: UUID, passages: Mapp
     connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
 
 
+def append_embedded(connection: Connection, slot: str, documents: Sequence[Row[Any]]) -> None:
+    """Tell the indexes of this slot of documents whose vectors are whole now: collection, document, passages each.
+
+    Documents themselves did not change, so nobody waits for these to know where one can be found.
+    """
+    if not documents:
+        return
+    connection.execute(
+        text(
+            "insert into changes (collection_id, document_id, kind, passages, slot)"
+            " select collection_id, document_id, 'embedded', passages, :slot"
+            " from unnest(cast(:collections as uuid[]), cast(:documents as uuid[]), cast(:passages as int[]))"
+            " as whole (collection_id, document_id, passages)"
+        ),
+        {
+            "slot": slot,
+            "collections": [row.collection_id for row in documents],
+            "documents": [row.document_id for row in documents],
+            "passages": [row.passages for row in documents],
+        },
+    )
+    connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
+
+
+def last_embedded(connection: Connection, slot: str) -> Position:
+    """The last change that told of whole vectors of this slot."""
+    row = connection.execute(
+        text(
+            "select xid::text::bigint as xid, seq, token from changes where kind = 'embedded' and slot = :slot"
+            " order by changes.xid desc, seq desc limit 1"
+        ),
+        {"slot": slot},
+    ).one_or_none()
+    return Position(row.xid, row.seq, str(row.token)) if row else Position()
+
+
 def told(connection: Connection, token: UUID) -> bool:
     """Whether the change of this token was committed; slow, and only asked when its answer got lost."""
     statement = text("select exists (select from changes where token = :token)")
@@ -82,26 +120,33 @@ def after(connection: Connection, position: Position, limit: int) -> list[Change
     """The next changes in order, none of which a transaction still running could yet precede."""
     rows = connection.execute(
         text(
-            "select xid::text::bigint as xid, seq, token, collection_id, document_id, kind, passages from changes"
-            " where (xid, seq) > (cast(cast(:xid as text) as xid8), :seq)"
+            "select xid::text::bigint as xid, seq, token, collection_id, document_id, kind, passages, slot"
+            " from changes where (xid, seq) > (cast(cast(:xid as text) as xid8), :seq)"
             " and xid < pg_snapshot_xmin(pg_current_snapshot())"
             " order by changes.xid, seq limit :limit"
         ),
         {"xid": str(position.xid), "seq": position.seq, "limit": limit},
     )
     return [
-        Change(Position(row.xid, row.seq, str(row.token)), row.collection_id, row.document_id, row.kind, row.passages)
+        Change(
+            Position(row.xid, row.seq, str(row.token)),
+            row.collection_id,
+            row.document_id,
+            row.kind,
+            row.passages,
+            row.slot,
+        )
         for row in rows
     ]
 
 
-def count_after(connection: Connection, position: Position, at_most: int) -> int:
-    """How many changes lie behind the position, counted no further than ``at_most``."""
+def count_after(connection: Connection, position: Position, at_most: int, slot: str) -> int:
+    """How many changes lie behind the position that concern this slot, counted no further than ``at_most``."""
     statement = text(
         "select count(*) from (select 1 from changes where (xid, seq) > (cast(cast(:xid as text) as xid8), :seq)"
-        " limit :at_most) as waiting"
+        " and coalesce(slot, :slot) = :slot limit :at_most) as waiting"
     )
-    parameters = {"xid": str(position.xid), "seq": position.seq, "at_most": at_most}
+    parameters = {"xid": str(position.xid), "seq": position.seq, "at_most": at_most, "slot": slot}
     return int(connection.execute(statement, parameters).scalar_one())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Row, text
 
+from app.store import embeddings
 from app.store.passages import passage_id, split_ids
 
 Matrix = NDArray[np.float32]
@@ -90,10 +91,12 @@ join passages p on p.document_id = wanted.document_id and p.ordinal = wanted.ord
 where {within}
 """
 
-_VECTORS = """
-select p.document_id, p.ordinal, p.embedding from passages p
-where p.model = :model and p.dimension = :dimension and {within}
-"""
+_VECTORS = f"""
+select * from (
+    select p.document_id, p.ordinal, {embeddings.OF_MODEL} as embedding
+    from passages p {embeddings.JOINED} where {{within}}
+) as found where embedding is not null
+"""  # noqa: S608 - of our own words only
 
 
 def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str]) -> dict[str, int]:
@@ -141,7 +144,7 @@ def within(connection: Connection, scope: Scope, ids: Sequence[str]) -> set[str]
 
 
 def vectors(connection: Connection, scope: Scope, model: str, dimension: int) -> tuple[list[str], Matrix]:
-    """The scope's passages with their vectors, a row each; vectors of other models are left out."""
+    """The scope's passages with their vectors, a row each; those without one in this model are left out."""
     rows = _rows(connection, _VECTORS, scope, {"model": model, "dimension": dimension})
     values = np.frombuffer(b"".join(row.embedding for row in rows), dtype="<f4").astype(np.float32)
     return [passage_id(row.document_id, row.ordinal) for row in rows], values.reshape(len(rows), dimension)

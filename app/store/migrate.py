@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import ConfigurationError, Database, Settings, credential, load_or_refuse, refuse
-from app.store import audit, fulltext, positions, users
+from app.store import audit, fulltext, models, positions, users
 from app.store.database import engine, reading, writing
 
 # Any constant will do, as long as every release uses the same one.
@@ -48,6 +48,7 @@ select not has_database_privilege(:user, current_database(), 'connect')
         )
     )
     or not has_function_privilege(:reader, :tell, 'execute')
+    or not has_function_privilege(:reader, :tell_slot, 'execute')
     or exists (
         select from ours where relname = 'audit' and not pg_has_role(:user, relowner, 'member')
         and has_table_privilege(:user, oid, 'insert, update, delete, truncate')
@@ -105,6 +106,8 @@ def migrate(settings: Settings) -> bool:
 
     def rest(connection: Connection) -> None:
         nonlocal changed
+        if refusal := _refusal(connection, settings):
+            raise ConfigurationError(refusal)
         if _lacks_privileges(connection, settings.database):
             changed = True
             _give_privileges(connection, settings.database)
@@ -153,10 +156,16 @@ def check_only(settings: Settings) -> bool:
             or not fulltext.speaks(connection, settings.answering.language)
             or _lacks_privileges(connection, settings.database)
             or users.find_by_name(connection, settings.admin_user) is None
+            or _refusal(connection, settings) is not None
         )
 
     # A replica may not have replayed the migration of a second ago.
     return reading(engine(settings.database, "read-write", role="owner"), work)
+
+
+def _refusal(connection: Connection, settings: Settings) -> str | None:
+    """Why this configuration's embedding models are not those of the passages."""
+    return models.stored(connection).refusal([one.space for one in settings.inference.embedders])
 
 
 def _lacks_privileges(connection: Connection, database: Database) -> bool:
@@ -165,6 +174,7 @@ def _lacks_privileges(connection: Connection, database: Database) -> bool:
         "user": database.login("user")[0],
         "reader": database.login("reader")[0],
         "tell": positions.TELL,
+        "tell_slot": positions.TELL_SLOT,
     }
     return bool(connection.execute(text(LACKING), parameters).scalar_one())
 
@@ -181,7 +191,7 @@ def _give_privileges(connection: Connection, database: Database) -> None:
         f"grant select on {tables} to {user}, {reader}",
         f"grant insert, update, delete on {tables} to {user}",
         f"grant usage on sequence {sequences} to {user}",
-        f"grant execute on function {positions.TELL} to {reader}",
+        f"grant execute on function {positions.TELL}, {positions.TELL_SLOT} to {reader}",
     ):
         connection.execute(text(statement))
     connection.execute(text(f"grant execute on function purge_audit(interval) to {user}"))

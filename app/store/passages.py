@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
+from app.store import models
+
 Vector = NDArray[np.float32]
 
 # Passages of before places were kept, or of an older program during a deploy, have a section's line and a page alone.
@@ -61,13 +63,7 @@ def replace(
     connection: Connection, collection_id: UUID, document_id: UUID, model: str, passages: Sequence[NewPassage]
 ) -> int:
     """Put these passages in the place of the document's earlier ones; the number of those."""
-    connection.execute(
-        text(
-            "insert into embedding_models (model, dimension) values (:model, :dimension)"
-            " on conflict (model, dimension) do nothing"
-        ),
-        {"model": model, "dimension": len(passages[0].embedding)},
-    )
+    models.note(connection, model, len(passages[0].embedding))
     removed = connection.execute(text("delete from passages where document_id = :id"), {"id": document_id}).rowcount
     connection.execute(
         text(
@@ -109,31 +105,6 @@ def by_ids(connection: Connection, collections: Sequence[UUID] | None, ids: Sequ
     rows = connection.execute(text(_BY_IDS), {"documents": documents, "ordinals": ordinals, "collections": within})
     # By position: names would be looked up anew for every row.
     return [Passage(*row) for row in rows]
-
-
-def embeddings(connection: Connection, ids: Sequence[str]) -> list[tuple[str, Vector]]:
-    """Those of the passages that still exist, with their vectors."""
-    documents, ordinals = split_ids(ids)
-    rows = connection.execute(
-        text(
-            "select document_id, ordinal, embedding from passages where (document_id, ordinal) in"
-            " (select * from unnest(cast(:documents as uuid[]), cast(:ordinals as int[])))"
-        ),
-        {"documents": documents, "ordinals": ordinals},
-    )
-    return [
-        (passage_id(row.document_id, row.ordinal), np.frombuffer(row.embedding, dtype="<f4").astype(np.float32))
-        for row in rows
-    ]
-
-
-def foreign_model(connection: Connection, model: str, dimension: int) -> str | None:
-    """An embedding model other than ours whose vectors are stored, or None."""
-    row = connection.execute(
-        text("select model, dimension from embedding_models where (model, dimension) <> (:model, :dimension) limit 1"),
-        {"model": model, "dimension": dimension},
-    ).one_or_none()
-    return f"{row.model} ({row.dimension})" if row else None
 
 
 def split_ids(ids: Sequence[str]) -> tuple[list[str], list[int]]:

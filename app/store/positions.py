@@ -13,6 +13,8 @@ from app.store.documents import Document
 # The reader, as whom rag-index signs in, may execute this and write nothing else.
 TELL = "tell_index_position(text, xid8, bigint, uuid)"
 
+TELL_SLOT = "tell_index_slot(text, text, xid8, bigint, boolean)"
+
 # A host that was silent for longer is switched off or gone for good.
 SEEN_MINUTES = 10
 
@@ -26,6 +28,41 @@ def tell(connection: Connection, host: str, position: Position) -> None:
         text("select tell_index_position(:host, cast(:xid as xid8), :seq, cast(:token as uuid))"),
         {"host": host, "xid": str(position.xid), "seq": position.seq, "token": position.token or None},
     )
+
+
+def tell_slot(connection: Connection, host: str, slot: str, position: Position, *, filled: bool) -> None:
+    """Keep how far the host is with the vectors of one model."""
+    connection.execute(
+        text("select tell_index_slot(:host, :slot, cast(:xid as xid8), :seq, :filled)"),
+        {"host": host, "slot": slot, "xid": str(position.xid), "seq": position.seq, "filled": filled},
+    )
+
+
+@dataclass(frozen=True)
+class OfHost:
+    """How a host's index stands with one model; ``filled`` is None where the host said nothing of that model."""
+
+    host: str
+    filled: bool | None
+    position: tuple[int, int]
+    # Whether its release knows of models at all.
+    knows: bool
+
+
+def of_hosts(connection: Connection, slot: str) -> list[OfHost]:
+    """Every host that is there."""
+    rows = connection.execute(
+        text(
+            "select h.host, s.filled, coalesce(s.xid::text::bigint, 0) as xid, coalesce(s.seq, 0) as seq,"
+            " exists (select from index_slots o where o.host = h.host"
+            " and o.seen_at > now() - make_interval(mins => :minutes)) as knows"
+            " from index_positions h left join index_slots s on s.host = h.host and s.slot = :slot"
+            " and s.seen_at > now() - make_interval(mins => :minutes)"
+            " where h.seen_at > now() - make_interval(mins => :minutes) order by h.host"
+        ),
+        {"slot": slot, "minutes": SEEN_MINUTES},
+    )
+    return [OfHost(row.host, row.filled, (row.xid, row.seq), row.knows) for row in rows]
 
 
 def searchable_on(connection: Connection, documents: Sequence[Document]) -> dict[UUID, dict[str, bool]]:

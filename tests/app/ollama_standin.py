@@ -20,6 +20,9 @@ from app.sentences import content_words, sentences, stem
 
 DIMENSION = 256
 CHAT, EMBED = "standin-chat", "standin-embed"
+# Another embedding model, which a site may go over to.
+NEXT, NEXT_DIMENSION = "standin-next", 384
+DIMENSIONS = {EMBED: DIMENSION, NEXT: NEXT_DIMENSION}
 
 
 class OllamaStandin:
@@ -40,6 +43,9 @@ class OllamaStandin:
         self.chokes_on = ""
         self.chokes = 0
         self.starting = False
+        self.models = {CHAT, EMBED, NEXT}
+        # What was asked of each embedding model.
+        self.asked_of: dict[str, int] = dict.fromkeys(DIMENSIONS, 0)
         self.embedded = 0
         self.embeds: list[str] = []
         self.embedding = 0
@@ -74,6 +80,7 @@ class OllamaStandin:
         self.holds = self.holds_embeddings = False
         self.chokes_on, self.chokes = "", 0
         self.starting = False
+        self.models = {CHAT, EMBED, NEXT}
         if self._server is None:
             self.start()
 
@@ -119,7 +126,7 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
         def do_GET(self) -> None:
-            models = [{"model": f"{name}:latest", "name": f"{name}:latest"} for name in (CHAT, EMBED)]
+            models = [{"model": f"{name}:latest", "name": f"{name}:latest"} for name in sorted(standin.models)]
             self._json({"models": models, "version": "0.0.0"})
 
         def do_POST(self) -> None:
@@ -136,6 +143,9 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
                 self.send_error(404)
 
         def _embed(self, asked: dict[str, Any]) -> None:
+            if asked["model"] not in standin.models:
+                self._json({"error": f"model {asked['model']!r} not found"}, 404)
+                return
             texts = [asked["input"]] if isinstance(asked["input"], str) else asked["input"]
             # Counted when it is asked for: who asked may be gone when it is done, and another test be at work.
             counted = not (standin.chokes and standin.chokes_on in " ".join(texts))
@@ -144,11 +154,13 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
             while standin.holds and standin.holds_embeddings:
                 self._wait(0.02)
             standin.embeds += texts
+            standin.asked_of[asked["model"]] += len(texts)
             if not counted:
                 standin.chokes -= 1
                 self._json({"error": "the runner ended as told"}, 500)
                 return
-            self._json({"model": asked["model"], "embeddings": [embedding(text) for text in texts]})
+            vectors = [embedding(text, DIMENSIONS[asked["model"]]) for text in texts]
+            self._json({"model": asked["model"], "embeddings": vectors})
 
         def _chat(self, asked: dict[str, Any]) -> None:
             standin.chats.append(asked)
@@ -206,11 +218,11 @@ def _handler(standin: OllamaStandin) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def embedding(text: str) -> list[float]:
-    vector = [0.0] * DIMENSION
+def embedding(text: str, dimension: int = DIMENSION) -> list[float]:
+    vector = [0.0] * dimension
     for word in content_words(text) or ["nothing"]:
         number = int.from_bytes(hashlib.blake2b(stem(word).encode(), digest_size=8).digest(), "big")
-        vector[number % DIMENSION] += 1.0 if number >> 63 else -1.0
+        vector[number % dimension] += 1.0 if number >> 63 else -1.0
     length = sum(value * value for value in vector) ** 0.5 or 1.0
     return [value / length for value in vector]
 

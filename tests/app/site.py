@@ -13,7 +13,9 @@ from typing import Any
 import httpx
 from sqlalchemy import Engine, create_engine, text
 
-from app.settings import Database, Inference, Settings
+from app.settings import Database, Settings
+from app.settings_of_models import Inference
+from app.store.models import Kept
 from tests.app.ollama_standin import CHAT, DIMENSION, EMBED, OllamaStandin
 from tests.app.servers import ROOT, PostgreSQL, Process, wait_for
 
@@ -27,6 +29,7 @@ SETTINGS = Settings(
     database=Database(hosts=("127.0.0.1",)),
     inference=Inference(chat_model=CHAT, embedding_model=EMBED, embedding_dimension=DIMENSION),
 )
+KEPT = Kept(EMBED, DIMENSION)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.inference import BusyError, InferencePool, InferenceUnavailableError, embed_documents, worker_client
-from app.settings import Inference
+from app.settings_of_models import Embedder, Inference
 from tests.app import formats
 from tests.app.doors import HAPROXY, PLACES, Doors, chat, doors
 from tests.app.hosts import another_host
@@ -120,15 +120,18 @@ def test_a_questions_embedding_goes_before_those_of_documents(way: Doors) -> Non
     assert "question" in host.embeds[: PLACES + 2]
 
 
+ONE = Embedder(EMBED, DIMENSION)
+
+
 def test_documents_wait_while_their_door_is_busy_and_count_it_as_nobodys_mistake(way: Doors) -> None:
     for ollama in way.ollamas:
         ollama.holds = ollama.holds_embeddings = True
     client = worker_client(models(way))
     with ThreadPoolExecutor(8) as pool:
-        others = [pool.submit(embed_documents, client, models(way), ["one"]) for _ in range(2 * PLACES)]
+        others = [pool.submit(embed_documents, client, models(way), ONE, ["one"]) for _ in range(2 * PLACES)]
         wait_for("every place is taken", lambda: sum(one.embedding for one in way.ollamas) == 2 * PLACES)
         with pytest.raises(InferenceUnavailableError):
-            embed_documents(client, models(way), ["two"])
+            embed_documents(client, models(way), ONE, ["two"])
         for ollama in way.ollamas:
             ollama.holds = False
         for other in others:

@@ -20,7 +20,7 @@ from app.settings import Chroma
 from app.store.changes import Position
 from tests.app.ollama_standin import DIMENSION
 from tests.app.servers import chroma, free_port
-from tests.app.site import SETTINGS, Person, Site
+from tests.app.site import KEPT, SETTINGS, Person, Site
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_a_replica_without_the_passages_of_a_change_costs_no_vectors(
 
     async def story() -> tuple[int, Progress | None, int, list[str]]:
         await own.keep(Progress(before, filled=True))
-        applied = await follow(Follower(SETTINGS, replicas, site.database, own))
+        applied = await follow(Follower(SETTINGS, replicas, site.database, own, KEPT))
         progress = await own.progress()
-        then = await follow(Follower(SETTINGS, site.database, site.database, own))
+        then = await follow(Follower(SETTINGS, site.database, site.database, own, KEPT))
         return applied, progress, then, await nearest(own, collection_of(site, document), DIMENSION, 9)
 
     assert asyncio.run(story()) == (0, Progress(before, filled=True), 1, [f"{document['id']}:0"])
@@ -72,7 +72,7 @@ def test_a_large_document_is_copied_whole(site: Site, admin: Person, collection:
 
     async def story() -> list[str]:
         await own.keep(Progress(before, filled=True))
-        await follow(Follower(SETTINGS, site.database, site.database, own))
+        await follow(Follower(SETTINGS, site.database, site.database, own, KEPT))
         return await nearest(own, collection_of(site, document), DIMENSION, 9000)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -14,6 +14,7 @@ from app.retrieve.weights import Frequencies
 from app.store import fulltext, matching, passages
 from app.store.matching import Scope
 from app.store.passages import NewPassage
+from tests.app.ollama_standin import DIMENSION, EMBED
 from tests.app.servers import Process, wait_for
 from tests.app.site import Person, Site
 
@@ -153,6 +154,6 @@ def add_passage(connection: Connection) -> UUID:
         ),
         {"id": document, "collection": collection},
     )
-    new = NewPassage(0, GERMAN, (), {}, np.ones(3, dtype=np.float32))
-    passages.replace(connection, collection, document, "any", [new])
+    new = NewPassage(0, GERMAN, (), {}, np.ones(DIMENSION, dtype=np.float32))
+    passages.replace(connection, collection, document, EMBED, [new])
     return collection

@@ -14,7 +14,8 @@ from sqlalchemy import Engine, text
 from app import metrics
 from app.api.recorder import Recorder
 from app.inference import worker_client
-from app.ingest.worker import Worker, work_once
+from app.ingest.embed import Worker
+from app.ingest.worker import work_once
 from app.settings import load
 from app.store import jobs, questions
 from app.store.audit import Actor

@@ -19,7 +19,8 @@ from app.retrieve.fusion import Halves, nearness, score
 from app.retrieve.search import Found, Hit, Standing
 from app.retrieve.weights import Frequencies
 from app.sentences import content_words
-from app.settings import Answering, Inference, Ingest
+from app.settings import Answering, Ingest
+from app.settings_of_models import Inference
 from app.store import matching
 from app.store.passages import Passage
 
@@ -284,8 +285,8 @@ def test_a_passage_near_by_its_vector_answers_a_question_that_shares_no_words_wi
 )
 def test_how_near_is_near_depends_on_the_embedding_model(model: str, distance: float, about: bool, far: bool) -> None:
     one = passage("VACUUM reclaims storage.")
-    found = Found([Hit(one, 1.0, Standing(1, distance), None)], {}, nearest=distance)
+    found = Found([Hit(one, 1.0, Standing(1, distance), None)], {}, nearest=distance, model=model)
 
-    assert bounds.near(model, found) == ({one.id} if about else set())
-    assert bounds.is_far(model, found) is far
-    assert not bounds.is_far(model, Found([], {}))
+    assert bounds.near(found) == ({one.id} if about else set())
+    assert bounds.is_far(found) is far
+    assert not bounds.is_far(Found([], {}, model=model))

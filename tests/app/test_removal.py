@@ -18,7 +18,7 @@ from app.index.vectors import Vectors
 from app.store import removal
 from tests.app.ollama_standin import DIMENSION
 from tests.app.servers import wait_for
-from tests.app.site import SETTINGS, Person, Site
+from tests.app.site import KEPT, SETTINGS, Person, Site
 
 
 class Chroma:
@@ -202,7 +202,7 @@ def test_a_comparison_in_many_parts_passes_over_nothing(
     monkeypatch.setattr(reconcile, "AT_ONCE", 2)
 
     found = asyncio.run(
-        reconcile.reconcile(Follower(SETTINGS, site.database, site.database, vectors), contextlib.nullcontext())
+        reconcile.reconcile([Follower(SETTINGS, site.database, site.database, vectors, KEPT)], contextlib.nullcontext())
     )
 
     assert found == reconcile.Found(orphans=5, missing=4)

@@ -8,7 +8,7 @@ import pytest
 
 from app.inference import InferencePool
 from app.retrieve.rerank import reranked
-from app.settings import Inference
+from app.settings_of_models import Inference
 from app.store.passages import Passage
 from tests.app.ollama_standin import CHAT, EMBED, OllamaStandin
 

@@ -12,6 +12,7 @@ from app.index.vectors import Near, Vectors
 from app.retrieve import nearest
 from app.retrieve.nearest import Space
 from app.settings import Chroma
+from app.settings_of_models import Embedder
 from app.store.matching import Only, Scope
 from tests.app import ollama_standin
 from tests.app.ollama_standin import DIMENSION, EMBED
@@ -93,7 +94,7 @@ def test_few_passages_compared_one_by_one_and_many_sorted_out_of_the_index_come_
         statement = text("select collection_id from documents where id = :id")
         collection_id = connection.execute(statement, {"id": crowded["old.md"]}).scalar_one()
     index = Vectors(Chroma(port=int(site.environment["CHROMA_PORT"])))
-    space = Space(site.database, index, EMBED, DIMENSION)
+    space = Space(site.database, index, Embedder(EMBED, DIMENSION))
     scope = Scope((collection_id,), Only(documents=(UUID(crowded["old.md"]), UUID(crowded["page.html"]))))
     vector = np.asarray(ollama_standin.embedding("crane in the harbour"), dtype=np.float32)
 

@@ -9,7 +9,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import SettingsError
 from tasks.cluster import site_of
-from tests.bench import application, evaluation, failover, pgbench, report, search, start
+from tests.bench import application, evaluation, failover, pgbench, reembed, report, search, start
 from tests.bench.cluster import Cluster
 from tests.bench.report import Figure
 from tests.lab import fleet
@@ -18,6 +18,7 @@ from tests.lab.host import LabError, RefusalError, require_root_on_linux, requir
 WITHOUT_THE_LAB: dict[str, Callable[[str], list[Figure]]] = {
     "evaluation-here": lambda _: evaluation.run_here(),
     "search": lambda repeats: search.run(int(repeats or 200)),
+    "reembed": lambda repeats: reembed.run(int(repeats or 200)),
 }
 PARTS = ("failover", "pgbench", "application", "start", "evaluation", *WITHOUT_THE_LAB)
 

@@ -49,20 +49,21 @@ def run(repeats: int) -> list[Figure]:
     if not Path("build/venv/chroma/bin/chroma").exists():
         raise RefusalError("build/venv/chroma = not there; Chroma's program; make build/venv/chroma/ready")
     with whole_site() as site:
-        searches, parts = _measured(_filled(site), repeats)
+        searches, parts = _measured(filled(site), repeats)
     where = report.machine()
     found = [
         at_most(AREA, "one search, p50", statistics.median(searches), "ms", None, repeats, where),
-        at_most(AREA, "one search, p95", _p95(searches), "ms", None, repeats, where),
-        at_most(AREA, "asking the model, Chroma and PostgreSQL by hand, p95", _p95(parts), "ms", None, repeats, where),
-        at_most(AREA, "added to that, p95", _p95(searches) - _p95(parts), "ms", PROMISED_MS, repeats, where),
+        at_most(AREA, "one search, p95", p95(searches), "ms", None, repeats, where),
+        at_most(AREA, "asking the model, Chroma and PostgreSQL by hand, p95", p95(parts), "ms", None, repeats, where),
+        at_most(AREA, "added to that, p95", p95(searches) - p95(parts), "ms", PROMISED_MS, repeats, where),
     ]
     print(report.table(("", "ms"), [(figure.what, f"{figure.value:.1f}") for figure in found]))
     report.write(found)
     return found
 
 
-def _filled(site: Site) -> Stage:
+def filled(site: Site) -> Stage:
+    """The site with a collection of 20,000 passages."""
     person = site.sign_in()
     collection = person.make_collection()
     with site.database.connect() as connection:
@@ -70,7 +71,7 @@ def _filled(site: Site) -> Stage:
         collection_id: UUID = found.scalar_one()
     made, noise = random.Random(1), np.random.default_rng(1)  # noqa: S311 - the same passages each time
     for _ in range(PASSAGES // PER_DOCUMENT):
-        texts = [_words(made, WORDS) for _ in range(PER_DOCUMENT)]
+        texts = [words(made, WORDS) for _ in range(PER_DOCUMENT)]
         vectors = noise.standard_normal((PER_DOCUMENT, DIMENSION)).astype(np.float32)
         new = [NewPassage(place, one, ("Made",), {}, vectors[place]) for place, one in enumerate(texts)]
         with site.database.begin() as connection:
@@ -102,7 +103,7 @@ def _measured(stage: Stage, repeats: int) -> tuple[list[float], list[float]]:
     with httpx.Client(trust_env=False, timeout=30) as http, stage.site.database.connect() as connection:
         index = _index(http, stage)
         for number in range(repeats + 20):
-            question = _words(made, 6)
+            question = words(made, 6)
             began = time.monotonic()
             stage.person.search(stage.collection, question)
             between = time.monotonic()
@@ -129,9 +130,11 @@ def _index(http: httpx.Client, stage: Stage) -> str:
     return f"{base}/{found}"
 
 
-def _words(made: random.Random, count: int) -> str:
+def words(made: random.Random, count: int) -> str:
+    """So many words, common ones more often."""
     return " ".join(made.choices(VOCABULARY, SHARES, k=count))
 
 
-def _p95(milliseconds: Sequence[float]) -> float:
+def p95(milliseconds: Sequence[float]) -> float:
+    """What one in twenty takes longer than."""
     return statistics.quantiles(milliseconds, n=20)[-1]

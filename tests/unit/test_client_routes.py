@@ -12,6 +12,7 @@ import pytest
 
 from app.api.main import application
 from app.client import Client
+from app.client.embedding import Embedding
 from app.client.people import People
 
 SITE = """
@@ -66,7 +67,7 @@ def requests() -> Iterator[tuple[str, str]]:
 
     with pytest.MonkeyPatch.context() as patch, Client("http://127.0.0.1:1") as client:
         patch.setattr(client._transport, "open", hear)
-        for method in (*methods(client), *methods(client.people)):
+        for method in (*methods(client), *methods(client.people), *methods(client.embedding)):
             with pytest.raises(HeardError):
                 list(method(**dict(wanted(method))))
         people: People = client.people
@@ -83,7 +84,7 @@ def requests() -> Iterator[tuple[str, str]]:
     yield from heard
 
 
-def methods(of: Client | People) -> list[Callable[..., Any]]:
+def methods(of: Client | People | Embedding) -> list[Callable[..., Any]]:
     return [
         method
         for name, method in inspect.getmembers(of, inspect.ismethod)

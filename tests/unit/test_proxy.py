@@ -50,7 +50,7 @@ def test_the_bound_of_one_process_is_never_tighter_than_that_of_the_hosts(site: 
 
 
 def test_whoever_waits_at_two_doors_is_told_before_the_application_gives_up(prod: Site) -> None:
-    from app.settings import Inference as Asked  # noqa: PLC0415 - the seam between the deploy and the program
+    from app.settings_of_models import Inference as Asked  # noqa: PLC0415 - the seam between the deploy and the program
 
     longest = max(share.patience for share in network.OLLAMA.shares if share.name == "answers")
     deadline = Asked.model_fields["deadline_seconds"].default

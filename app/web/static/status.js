@@ -48,10 +48,32 @@ async function lookAtIndexes() {
   byId("indexes").hidden = items.length === 0;
 }
 
+// Of a change of the embedding model, which administrators alone are shown.
+async function lookAtChange() {
+  const card = document.getElementById("change");
+  if (!card) return;
+  const change = await read("/api/v1/reembedding", { cache: "no-store" });
+  card.hidden = change.state === "none";
+  if (card.hidden) return;
+  const rows = [
+    ["State", change.state],
+    ["Questions are embedded with", change.served],
+    ["The other model", change.other],
+    ["Passages that have its vector", `${change.done} of ${change.passages}`],
+    ...change.hosts.map((one) => [`Index of ${one.host}`, one.index]),
+    ...(change.problem ? [["Stands still", change.problem]] : []),
+    ["Next", change.next],
+  ];
+  const parts = rows.map(([name, is]) => element("div", {}, element("dt", {}, name), element("dd", {}, is)));
+  byId("change-parts").replaceChildren(...parts);
+}
+
 for (;;) {
   try {
     await look();
     await lookAtIndexes().catch(() => (byId("indexes").hidden = true));
+    // What it does not tell now, it tells in a moment; the parts above stand by themselves.
+    await lookAtChange().catch(() => undefined);
     byId("seen").textContent = `Looked at ${new Date().toLocaleTimeString()}`;
   } catch {
     byId("overall").textContent = "The platform does not answer";

@@ -1,0 +1,166 @@
+"""Going over to another embedding model, beside everything else and with less precedence than any document.
+
+All that is done is in PostgreSQL, a batch at a time, so it is gone on with after any death of this process; one worker
+of the site leads at a time.
+"""
+
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import inference
+from app.ingest.embed import Worker, embedded_text
+from app.store import embeddings, jobs, models, reembedding
+from app.store.database import passing, reading, writing
+from app.store.embeddings import START, Key, Lacking
+from app.store.models import Change, Kept
+from app.store.passages import Vector
+from app.store.replay import wait_for_replay
+
+log = logging.getLogger(__name__)
+
+# Of rows that change their place or go: a transaction that nobody waits long for.
+ROWS = 500
+# How long a batch waits for documents that no worker has taken yet; then it is done all the same.
+GIVE_WAY_SECONDS = 1.0
+# A look through all passages that finds nothing to do is not repeated before ten times as long.
+REST = 10.0
+
+
+class ChangedError(Exception):
+    """The change went over into another state meanwhile."""
+
+
+@dataclass
+class Place:
+    """How far this process has looked through the passages, for each model."""
+
+    change: uuid.UUID | None = None
+    lacking: dict[Kept, Key] = field(default_factory=dict)
+    settled: Key = START
+
+
+def reembed(worker: Worker) -> None:
+    """Lead the change, whenever there is one and no other worker does, until the process stops."""
+    owner, place, pause = uuid.uuid4().hex, Place(), 0.0
+    with ThreadPoolExecutor(worker.settings.ingest.threads, "reembed") as pool:
+        while not worker.stopping.wait(pause):
+            try:
+                pause = _step(worker, owner, place, pool)
+            except (inference.InferenceUnavailableError, inference.InferenceRefusedError) as error:
+                pause = worker.settings.ingest.retry_seconds
+                _tell(worker, str(error))
+            except ChangedError:
+                pause = 0.0
+            except SQLAlchemyError as error:
+                pause = worker.settings.ingest.retry_seconds
+                level = logging.WARNING if passing(error) else logging.ERROR
+                log.log(level, "reembedding = stands still: %s", str(error).splitlines()[0])
+            except Exception:
+                # A thread that ended would leave the change to the other hosts, and say nothing.
+                pause = worker.settings.ingest.retry_seconds
+                log.exception("reembedding = stands still")
+    try:
+        writing(worker.primary, lambda connection: models.leave(connection, owner), 0)
+    except SQLAlchemyError:
+        log.info("lead = not given back; it lapses")
+
+
+def _step(worker: Worker, owner: str, place: Place, pool: ThreadPoolExecutor) -> float:
+    """Do a piece of what is to do; how long to wait before the next."""
+    ingest = worker.settings.ingest
+    change = writing(worker.primary, lambda connection: models.lead(connection, owner, ingest.lease_seconds), 0)
+    if change is None:
+        return ingest.poll_seconds
+    if change.id != place.change:
+        place.change, place.lacking, place.settled = change.id, {}, START
+    began = time.monotonic()
+    for kept in reembedding.wanted(change):
+        if _embed_some(worker, change, kept, place, pool):
+            return 0.0
+    _tell(worker, None)
+    if change.state in models.BOTH:
+        if change.state == "embedding" and writing(worker.primary, reembedding.switch):
+            wait_for_replay(worker.primary, worker.settings.database)
+            log.info("reembedding = done; questions go over to %s", change.new)
+    elif not _settle(worker, change, place):
+        return 0.0
+    return max(ingest.poll_seconds, REST * (time.monotonic() - began))
+
+
+def _embed_some(worker: Worker, change: Change, kept: Kept, place: Place, pool: ThreadPoolExecutor) -> bool:
+    """Embed the next passages that lack this model; False when a look through all of them found none."""
+    after = place.lacking.get(kept, START)
+    if after == START and not reading(worker.primary, lambda connection: embeddings.count(connection, kept)).lacking:
+        return False
+    size = worker.settings.ingest.embed_batch
+    most = size * worker.settings.ingest.threads
+    found = reading(worker.primary, lambda connection: embeddings.lacking(connection, kept, after, most))
+    if not found:
+        place.lacking[kept] = START
+        return after != START
+    _give_way(worker)
+    batches = [found[start : start + size] for start in range(0, len(found), size)]
+    vectors = [vector for some in pool.map(lambda batch: _vectors(worker, kept, batch), batches) for vector in some]
+
+    def work(connection: Connection) -> None:
+        # Held, so that nothing is left behind of a change that ends at this moment.
+        now = models.change(connection, "for key share")
+        if now is None or now.id != change.id or kept not in reembedding.wanted(now):
+            raise ChangedError
+        embeddings.complete(connection, kept, found, vectors)
+
+    writing(worker.primary, work)
+    place.lacking[kept] = found[-1].key
+    return True
+
+
+def _vectors(worker: Worker, kept: Kept, batch: Sequence[Lacking]) -> list[Vector]:
+    configured = worker.settings.inference
+    embedder = configured.embedder(kept.space)
+    if embedder is None:
+        raise inference.InferenceRefusedError(
+            f"inference.next_embedding_model = {configured.next_embedding_model!r}; {kept} until the change is done;"
+            " rag reembed status"
+        )
+    texts = [embedded_text(one.title, one.headings, one.text) for one in batch]
+    return inference.embed_documents(worker.client, configured, embedder, texts)
+
+
+def _give_way(worker: Worker) -> None:
+    """Let documents go first that nobody has taken yet; a stream of them without end only slows the change down."""
+    deadline = time.monotonic() + GIVE_WAY_SECONDS
+    while time.monotonic() < deadline and reading(worker.primary, jobs.queue).due:
+        if worker.stopping.wait(GIVE_WAY_SECONDS / 5):
+            return
+
+
+def _settle(worker: Worker, change: Change, place: Place) -> bool:
+    """Leave the served model alone in the database, some passages at a time; True when it is, or must be waited for."""
+    served = change.served
+
+    def move(connection: Connection) -> Key | None:
+        return embeddings.settle(connection, served, place.settled, ROWS)
+
+    if last := writing(worker.primary, move):
+        place.settled = last
+        return False
+    went_through, place.settled = place.settled != START, START
+    if writing(worker.primary, lambda connection: embeddings.clear(connection, served, ROWS)):
+        return False
+    if writing(worker.primary, lambda connection: reembedding.end_if_settled(connection, change)):
+        log.info("reembedding = over; %s is the one embedding model", served)
+        return True
+    return not went_through
+
+
+def _tell(worker: Worker, problem: str | None) -> None:
+    if problem:
+        log.warning("reembedding = stands still: %s", problem)
+    writing(worker.primary, lambda connection: models.tell_problem(connection, problem))
