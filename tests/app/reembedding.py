@@ -142,7 +142,10 @@ def held(port: int) -> dict[str, int]:
     for one in httpx.get(base, params={"limit": 10_000}, trust_env=False).json():
         slot = one["name"][:-37]
         if not one["name"].startswith("rag-position"):
-            counted[slot] = counted.get(slot, 0) + httpx.get(f"{base}/{one['id']}/count", trust_env=False).json()
+            count = httpx.get(f"{base}/{one['id']}/count", trust_env=False)
+            # Listed, and gone a moment later.
+            if count.status_code == 200:
+                counted[slot] = counted.get(slot, 0) + count.json()
     return counted
 
 
