@@ -51,6 +51,8 @@ class Hardware(FactBase[Found]):
             "echo disk $(df -Pm /var/lib | awk 'END {print $4}'); "
             "echo nvidia $(grep -lx 0x10de /sys/bus/pci/devices/*/vendor 2>/dev/null | while read v; do "
             "grep -l '^0x03' ${v%vendor}class; done | wc -l); "
+            "test -r /sys/kernel/security/lsm && echo lsm $(cat /sys/kernel/security/lsm); "
+            "test -r /proc/sys/user/max_user_namespaces && echo namespaces $(cat /proc/sys/user/max_user_namespaces); "
             "{ test -e /dev/watchdog || modprobe --dry-run --quiet softdog 2>/dev/null; } && echo watchdog there; "
             f"{whole}; test -e {archive} && echo archive there; "
             "echo data $(du -sm /var/lib/postgresql/*/rag 2>/dev/null | awk '{sum += $1} END {print sum + 0}'); "
@@ -117,6 +119,16 @@ def _system(site: Site, machine: Machine, found: Found) -> Iterator[str]:
         yield "gpu = declared; no NVIDIA device is on PCI; lspci -d 10de: , or set gpu=False for this machine"
     if "database" in machine.roles and site.database.watchdog == "required" and "watchdog" not in found:
         yield "database.watchdog = 'required'; /dev/watchdog or the module softdog is needed; modprobe softdog"
+    if "app" in machine.roles:
+        yield from _sandbox(found)
+
+
+def _sandbox(found: Found) -> Iterator[str]:
+    """Without these no document would ever be parsed; where the kernel does not tell, the parser will."""
+    if (modules := _one(found, "lsm", "landlock")) and "landlock" not in modules.split(","):
+        yield f"/sys/kernel/security/lsm = {modules}; landlock is needed there; cat /proc/cmdline shows a lsm= to drop"
+    if _one(found, "namespaces", "unknown") == "0":
+        yield "user.max_user_namespaces = 0; one at least is needed; sysctl -w user.max_user_namespaces=10000"
 
 
 def _room(site: Site, machine: Machine, found: Found) -> Iterator[str]:

@@ -20,6 +20,7 @@ from app.api.guard import Guard
 from app.api.key_uses import KeyUses
 from app.api.later import Later
 from app.api.missed import MOMENT_SECONDS, Missed, NoPrimaryError
+from app.api.noted import Noted
 from app.api.problems import Problem, not_found
 from app.api.rates import Rates
 from app.api.recorder import Recorder
@@ -62,6 +63,7 @@ class Context:
     rates: Rates
     frequencies: Frequencies
     key_uses: KeyUses = field(default_factory=KeyUses)
+    downloads: Noted = field(default_factory=Noted)
     guard: Guard = field(default_factory=Guard)
     missed: Missed = field(default_factory=Missed)
     turns: Turns = field(default_factory=Turns)

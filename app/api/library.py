@@ -132,7 +132,9 @@ def source(
     """The bytes as uploaded, or one part of them; always as an attachment."""
     document = document_of(here, me, document_id)
     answer = downloaded(request, here, document)
-    here.later.write("download", lambda connection: _note(connection, by, "download", document))
+    # A download in parts, or a loop of them, is one entry: others wait in the same line, sign-ins above all.
+    if here.downloads.is_new(me.id, document.id):
+        here.later.write("download", lambda connection: _note(connection, by, "download", document))
     return answer
 
 

@@ -14,12 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from app.ingest import answer as answers
 from app.ingest import formats
 from app.ingest.forkserver import MOST_REQUEST_BYTES
 from app.ingest.limits import Limits
 from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.sandbox import OpenDoorError
-from app.ingest.split import Piece, Size, Split
+from app.ingest.split import Size, Split
 
 # Four bytes a character at most, and as much again for headings, places and marks.
 MOST_BYTES = 8 * formats.MOST_CHARACTERS
@@ -46,8 +47,16 @@ def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
 def read(content: bytes, file_name: str, limits: Limits, size: Size) -> Split:
     """The document's passages, as ``parse`` its text."""
     answer = _answer(content, file_name, limits, size)
-    pieces = (Piece(piece["text"], tuple(piece["headings"]), piece["place"]) for piece in answer["pieces"])
-    return Split(answer["title"], tuple(pieces))
+    return answers.split(answer, size, file_name)
+
+
+def can_shut_in(limits: Limits) -> bool:
+    """Whether a parser with a document of ours shuts itself in on this machine now."""
+    try:
+        parse(b"Nothing but words.", "words.txt", limits)
+    except (OpenDoorError, UnreadableError, LostParserError):
+        return False
+    return True
 
 
 def _answer(content: bytes, file_name: str, limits: Limits, size: Size | None) -> dict[str, Any]:
@@ -59,12 +68,7 @@ def _answer(content: bytes, file_name: str, limits: Limits, size: Size | None) -
     if status != 0:
         reason = f"the parser ended with {status}"
         raise UnreadableError(f"{file_name} = not readable ({reason}); a copy saved anew by its program")
-    answer: dict[str, Any] = json.loads(written)
-    if "open" in answer:
-        raise OpenDoorError(answer["open"])
-    if "error" in answer:
-        raise UnreadableError(answer["error"])
-    return answer
+    return answers.read(written, file_name)
 
 
 class ForkServer:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import inference, metrics
 from app.ingest.embed import Embedded, Worker, embedded, in_model, texts_of
 from app.ingest.outline import UnreadableError
-from app.ingest.parse import read
+from app.ingest.parse import can_shut_in, read
 from app.ingest.sandbox import OpenDoorError
 from app.ingest.split import Piece, Size
 from app.ingest.turns import InterruptedWorkError
@@ -107,9 +107,13 @@ def _do(worker: Worker, job: Job, lost: threading.Event, turn: ExitStack) -> Non
         log.warning("waiting document=%s %s", job.document_id, error)
         _give_back(worker, job, f"waiting: {error}", pause, tried=tried)
     except OpenDoorError as error:
-        # The machine is to blame and not the document, which waits for a better one.
+        # The machine is to blame and not the document, which waits for a better one; unless others are read here.
         log.error("%s", error)
-        _give_back(worker, job, f"waiting: {error}", pause, tried=False)
+        tried = can_shut_in(worker.settings.ingest.limits)
+        if tried and job.attempts >= worker.settings.ingest.max_attempts:
+            _fail(worker, job, "document = its parser alone is not shut in here; a copy saved anew by its program")
+            return
+        _give_back(worker, job, f"waiting: {error}", pause, tried=tried)
     except (UnreadableError, inference.InferenceRefusedError) as error:
         # systemd ends the parser together with the worker, which says nothing about the document.
         if worker.stopping.wait(0.5):

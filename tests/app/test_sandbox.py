@@ -7,18 +7,24 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from app.inference import worker_client
 from app.ingest import landlock, sandbox
+from app.ingest import worker as worker_module
+from app.ingest.embed import Worker
 from app.ingest.outline import UnreadableError
 from app.ingest.parse import parse, read
 from app.ingest.split import Size
-from app.settings import Ingest
+from app.ingest.worker import work_once
+from app.settings import Ingest, load
+from app.store.database import engine
 from tests.app import intruder, office
-from tests.app.servers import ROOT
-from tests.app.site import Site
+from tests.app.servers import ROOT, wait_for
+from tests.app.site import Person, Site
 
 LIMITS = Ingest().limits
 WORKBOOK = office.workbook({"a": [["b"]]})
@@ -142,6 +148,44 @@ def test_where_the_kernel_keeps_no_files_from_the_parser_nothing_is_parsed(monke
     monkeypatch.setattr(landlock, "_call", refused)
     with pytest.raises(sandbox.OpenDoorError, match=r"^parser = the worker's files within its reach \(Operation not"):
         sandbox._leave_the_files()
+
+
+def test_a_document_whose_parser_alone_says_that_it_is_not_shut_in_is_not_read_for_ever(
+    site: Site, admin: Person, collection: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "openpyxl.py").write_text(
+        "import json, os\ndef load_workbook(*_, **__):\n"
+        "    os.write(1, json.dumps({'open': 'the\\a machine'}).encode())\n    os._exit(0)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(site.folder))
+    monkeypatch.setenv("RAG_CONFIG", site.environment["RAG_CONFIG"])
+    site.worker.stop()
+    settings = load()
+    ingest = settings.ingest.model_copy(update={"retry_seconds": 0.01})
+    settings = settings.model_copy(update={"ingest": ingest})
+    primary = engine(settings.database, "read-write")
+    worker = Worker(settings, primary, worker_client(settings.inference), threading.Event())
+    document = admin.upload(collection, "a.xlsx", WORKBOOK)
+
+    def given_up() -> bool:
+        work_once(worker)
+        return bool(admin.get(f"/api/v1/documents/{document['id']}")["state"] == "failed")
+
+    try:
+        work_once(worker)
+        assert admin.get(f"/api/v1/documents/{document['id']}")["error"] == "waiting: the machine"
+        wait_for("it is given up", given_up)
+        # Where nobody is shut in, it is the machine, and no try counts.
+        monkeypatch.setattr(worker_module, "can_shut_in", lambda _: False)
+        waiting = admin.upload(collection, "b.xlsx", office.workbook({"a": [["c"]]}))
+        for _ in range(2 * ingest.max_attempts):
+            wait_for("it is tried", lambda: work_once(worker))
+        assert admin.get(f"/api/v1/documents/{waiting['id']}")["state"] == "queued"
+    finally:
+        primary.dispose()
+    told = admin.get(f"/api/v1/documents/{document['id']}")["error"]
+    assert told == "document = its parser alone is not shut in here; a copy saved anew by its program"
 
 
 def test_nobody_sees_the_documents_name_among_the_machines_processes(

@@ -59,6 +59,12 @@ def test_a_machine_that_fits_is_taken(prod: Site) -> None:
         ("db1", {"memory": ["16895"]}, "memory = 16895 MB; 16896 MB are needed for its roles"),
         ("db1", {"disk": ["10239"]}, "free disk in /var/lib = 10239 MB; 10240 MB are needed"),
         ("db1", {"clock": ["-61"]}, "clock = -61 s against the controller; 60 s at most are needed"),
+        (
+            "app1",
+            {"lsm": ["capability,yama,apparmor"]},
+            "/sys/kernel/security/lsm = capability,yama,apparmor; landlock",
+        ),
+        ("app1", {"namespaces": ["0"]}, "user.max_user_namespaces = 0; one at least is needed; sysctl -w user.max"),
         ("gpu1", {"nvidia": ["0"]}, "gpu = declared; no NVIDIA device is on PCI"),
         ("app1", {"port": ["443 nginx nginx.service"]}, "port 443 = nginx of nginx.service; a free port is needed; ss"),
         ("app1", {"port": ["8000 python3"]}, "port 8000 = python3 of no unit; a free port is needed"),
@@ -72,6 +78,14 @@ def test_a_machine_that_does_not_fit_is_refused_in_one_line(
 
     assert said.startswith(line)
     assert re.fullmatch(r"[^\n]+ = [^\n]+; [^\n]+; [^\n]+", said)
+
+
+def test_what_only_parsers_need_is_asked_of_their_machines_alone(prod: Site) -> None:
+    lacking = {"lsm": ["capability"], "namespaces": ["0"]}
+
+    assert refused(with_pulled_models(prod), "db1", **lacking) == []
+    there = {"lsm": ["lockdown,capability,landlock,yama"], "namespaces": ["4096"]}
+    assert refused(with_pulled_models(prod), "app1", **there) == []
 
 
 @pytest.mark.parametrize(("disk", "refuses"), [(24095, True), (24096, False)])
