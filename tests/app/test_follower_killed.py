@@ -32,7 +32,7 @@ def test_a_follower_that_is_killed_before_a_change_is_applied_applies_it_later(
 def waits_for_passages(site: Site) -> bool:
     statement = text(
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and usename = 'rag_read'"
-        " and query like 'select document_id, ordinal, embedding from passages where%'"
+        " and query like 'select p.document_id, p.ordinal, % as embedding from passages p%'"
     )
     with site.database.connect() as connection:
         return bool(connection.execute(statement).scalar_one())

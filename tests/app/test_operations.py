@@ -50,7 +50,10 @@ def test_two_migrations_at_once_make_one_schema(site: Site) -> None:
         done = list(pool.map(lambda _: site.run("app.store.migrate", RAG_CONFIG=str(other)), range(2)))
 
     assert (pending.returncode, pending.stdout) == (1, "changed\n")
-    assert sorted(result.stdout for result in done) == ["changed\n", "unchanged\n"]
+    # Each step goes to whoever comes first, so that both may have taken some.
+    assert [result.returncode for result in done] == [0, 0]
+    assert "changed\n" in {result.stdout for result in done}
+    assert site.run("app.store.migrate", RAG_CONFIG=str(other)).stdout == "unchanged\n"
     fresh = create_engine(site.database.url.set(database="fresh"))
     with fresh.connect() as connection:
         assert connection.execute(text("select name from users")).scalars().all() == ["admin"]
