@@ -107,7 +107,7 @@ INDEX_MODEL_LAG = Gauge(
     "rag_index_model_lag_changes", "The same for the vectors of each embedding model.", ["model"], registry=INDEX
 )
 INDEX_MODEL_FILLED = Gauge(
-    "rag_index_model_filled", "1 once this host's index held all vectors of the model.", ["model"], registry=INDEX
+    "rag_index_model_filled", "1 while this host's index holds all vectors of the model.", ["model"], registry=INDEX
 )
 INDEX_APPLIED = Counter("rag_index_applied_total", "Changes applied to this host's index.", registry=INDEX)
 INDEX_REFILLS = Counter("rag_index_refills_total", "Times this host's index was filled from nothing.", registry=INDEX)

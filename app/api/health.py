@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import metrics as figures
 from app.api.context import Context, Here
-from app.index.follower import lag
+from app.index.follower import is_filled, lag
 from app.index.vectors import IndexUnavailableError
 from app.inference import InferenceRefusedError, InferenceUnavailableError
 from app.store import models
@@ -124,10 +124,11 @@ async def _database(here: Context) -> str:
 async def _index(here: Context) -> str:
     served = (await asyncio.to_thread(reading, here.replica, models.stored)).served
     progress = await here.spaces.vectors(served).progress()
-    if progress is None or not progress.filled:
+    slot = served.slot if served else ""
+    if progress is None or not await is_filled(here.replica, progress, slot):
         return "index = being filled; the end of it; journalctl -u rag-index"
     most = here.settings.index.max_lag
-    behind = await lag(here.replica, progress, most, served.slot if served else "")
+    behind = await lag(here.replica, progress, most, slot)
     return f"index = more than {most} changes behind; fewer; journalctl -u rag-index" if behind > most else ""
 
 

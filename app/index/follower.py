@@ -83,6 +83,15 @@ async def lag(replica: Engine, progress: Progress, at_most: int, slot: str) -> i
     )
 
 
+async def is_filled(replica: Engine, progress: Progress, slot: str) -> bool:
+    """Whether the index holds the vectors that are there; those of a later model come after the feed's end was seen."""
+    if not progress.filled or not slot:
+        return progress.filled
+    return not await asyncio.to_thread(
+        reading, replica, lambda connection: changes.lacks_embedded(connection, progress.position, slot)
+    )
+
+
 async def as_of(follower: Follower, change: Position, work: Callable[[Connection], Result]) -> Result:
     """Read from a replica that has this change; raise LateReplicaError when the one asked does not."""
 
@@ -130,4 +139,5 @@ async def _remember(follower: Follower, before: Progress, batch: list[Change], m
         metrics.INDEX_LAG.set(behind)
         metrics.INDEX_SEEN.set_to_current_time()
     metrics.INDEX_MODEL_LAG.labels(follower.kept.model).set(behind)
-    metrics.INDEX_MODEL_FILLED.labels(follower.kept.model).set(progress.filled)
+    filled = await is_filled(follower.replica, progress, follower.kept.slot)
+    metrics.INDEX_MODEL_FILLED.labels(follower.kept.model).set(filled)

@@ -55,7 +55,7 @@ def reembed(worker: Worker) -> None:
                 pause = _step(worker, owner, place, pool)
             except (inference.InferenceUnavailableError, inference.InferenceRefusedError) as error:
                 pause = worker.settings.ingest.retry_seconds
-                _tell(worker, str(error))
+                _give_up(worker, owner, str(error))
             except ChangedError:
                 pause = 0.0
             except SQLAlchemyError as error:
@@ -84,7 +84,7 @@ def _step(worker: Worker, owner: str, place: Place, pool: ThreadPoolExecutor) ->
     for kept in reembedding.wanted(change):
         if _embed_some(worker, change, kept, place, pool):
             return 0.0
-    _tell(worker, None)
+    writing(worker.primary, lambda connection: models.tell_problem(connection, None))
     if change.state in models.BOTH:
         if change.state == "embedding" and writing(worker.primary, reembedding.switch):
             wait_for_replay(worker.primary, worker.settings.database)
@@ -160,7 +160,15 @@ def _settle(worker: Worker, change: Change, place: Place) -> bool:
     return not went_through
 
 
-def _tell(worker: Worker, problem: str | None) -> None:
-    if problem:
-        log.warning("reembedding = stands still: %s", problem)
-    writing(worker.primary, lambda connection: models.tell_problem(connection, problem))
+def _give_up(worker: Worker, owner: str, problem: str) -> None:
+    """Say what the matter is and let another host try, which may reach what this one does not."""
+    log.warning("reembedding = stands still: %s", problem)
+
+    def work(connection: Connection) -> None:
+        models.tell_problem(connection, problem)
+        models.leave(connection, owner)
+
+    try:
+        writing(worker.primary, work, 0)
+    except SQLAlchemyError as error:
+        log.warning("reembedding = its problem not told: %s", str(error).splitlines()[0])

@@ -76,13 +76,12 @@ class Frequencies:
         return {word: count for word, (until, count) in found.items() if until > now}
 
     def _remember(self, collection_id: UUID, counted: Mapping[str, int]) -> None:
-        # An empty collection is about to be filled; what it lacks now says nothing.
-        if not counted.get("", 1):
-            return
         until = time.monotonic() + REMEMBERED_SECONDS
         with self._lock:
             for word, count in counted.items():
-                self._known[collection_id, word] = (until, count)
+                # The document that brings a new word shall be found by it at once.
+                if count:
+                    self._known[collection_id, word] = (until, count)
             while len(self._known) > MOST_REMEMBERED:
                 self._known.popitem(last=False)
 

@@ -110,6 +110,16 @@ def last_embedded(connection: Connection, slot: str) -> Position:
     return Position(row.xid, row.seq, str(row.token)) if row else Position()
 
 
+def lacks_embedded(connection: Connection, position: Position, slot: str) -> bool:
+    """Whether vectors of this slot that were told of lie behind the position."""
+    statement = text(
+        "select exists (select from changes where (xid, seq) > (cast(cast(:xid as text) as xid8), :seq)"
+        " and kind = 'embedded' and slot = :slot)"
+    )
+    parameters = {"xid": str(position.xid), "seq": position.seq, "slot": slot}
+    return bool(connection.execute(statement, parameters).scalar_one())
+
+
 def told(connection: Connection, token: UUID) -> bool:
     """Whether the change of this token was committed; slow, and only asked when its answer got lost."""
     statement = text("select exists (select from changes where token = :token)")

@@ -19,6 +19,7 @@ class Freshness:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._seen: deque[tuple[float, int]] = deque()
+        self._begun = False
         self._lock = threading.Lock()
 
     def note(self, written: int) -> None:
@@ -28,7 +29,9 @@ class Freshness:
             # A new primary may begin before the end of the old one.
             while self._seen and self._seen[-1][1] > written:
                 self._seen.pop()
-            self._seen.append((now, written))
+            # Who has just begun would believe a replica that stopped hours ago for as long as the bound.
+            self._seen.append((now if self._begun else now - self._seconds, written))
+            self._begun = True
             # Of those that are old enough to count the newest says all.
             while len(self._seen) > 1 and self._seen[1][0] <= now - self._seconds:
                 self._seen.popleft()

@@ -100,10 +100,9 @@ select * from (
 
 
 def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str]) -> dict[str, int]:
-    """In how many of the collection's passages each word stands; under "" their number, and no words of no meaning."""
-    total = connection.execute(
-        text("select count(*) from passages where collection_id = :collection"), {"collection": collection_id}
-    ).scalar_one()
+    """In how many of the collection's passages each word stands, for "" their number; no words of no meaning."""
+    every = text("select count(*) from passages where collection_id = :collection")
+    total = {"": connection.execute(every, {"collection": collection_id}).scalar_one()} if "" in words else {}
     rows = connection.execute(
         text(
             "select word, (select count(*) from passages p where p.collection_id = :collection"
@@ -113,7 +112,7 @@ def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str
         ),
         {"collection": collection_id, "words": list(words)},
     )
-    return {"": total, **{row.word: row.passages for row in rows}}
+    return total | {row.word: row.passages for row in rows}
 
 
 def matching(connection: Connection, scope: Scope, weights: Mapping[str, float], limit: int) -> list[Match]:

@@ -31,13 +31,14 @@ class _Watch:
     def begin(self, seconds: float, line: socket.socket) -> _Wait:
         wait = _Wait(time.monotonic() + seconds, line)
         with self._changed:
+            if self._thread is None:
+                # At the first wait: no thread outlives the fork of the processes that serve.
+                thread = Thread(target=self._run, name="patience", daemon=True)
+                thread.start()
+                self._thread = thread
             heapq.heappush(self._waits, wait)
             if self._waits[0] is wait:
                 self._changed.notify()
-            if self._thread is None:
-                # At the first wait: no thread outlives the fork of the processes that serve.
-                self._thread = Thread(target=self._run, name="patience", daemon=True)
-                self._thread.start()
         return wait
 
     def end(self, wait: _Wait) -> None:
@@ -71,10 +72,9 @@ os.register_at_fork(after_in_child=_begin_anew)
 def no_longer_than(seconds: float, connection: Any) -> Iterator[None]:
     """Hang up when the time is over. TCP never would: the machine of a frozen server still answers in its name."""
     # A descriptor of its own: by then the connection's number may belong to another.
-    line = socket.socket(fileno=os.dup(connection.fileno()))
-    wait = _watch.begin(seconds, line)
-    try:
-        yield
-    finally:
-        _watch.end(wait)
-        line.close()
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+        wait = _watch.begin(seconds, line)
+        try:
+            yield
+        finally:
+            _watch.end(wait)

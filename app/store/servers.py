@@ -92,6 +92,10 @@ class Servers:
             except psycopg2.Error:
                 # Without a primary nothing is written; what was written before must be shown all the same.
                 connection = None
+            except Exception as problem:
+                # A thread that ended would let every replica pass for fresh from then on.
+                connection = None
+                log.warning("database = position of the primary not seen; %s: %s", type(problem).__name__, problem)
             time.sleep(self._pause)
 
     def _is_left_out(self, host: str, shown: int | None) -> bool:

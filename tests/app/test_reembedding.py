@@ -149,6 +149,30 @@ def test_an_index_emptied_midway_is_waited_for(two: Pair, stream: Stream) -> Non
     wait_for("both hold both", lambda: [sum(one.values()) for one in two.in_indexes()] == [2 * two.passages()] * 2)
 
 
+def test_a_host_whose_index_lacks_vectors_of_the_served_model_is_not_ready(two: Pair) -> None:
+    # Long enough for the host to tell that it has begun before all is done.
+    two.site.ollama.embed_seconds = 1.0
+    two.step()
+    wait_for("its index has begun", lambda: has_begun(two))
+    two.second.index.stop(signal.SIGKILL)
+    two.site.ollama.embed_seconds = 0.0
+    wait_for("all are embedded", lambda: two.status()["done"] == two.status()["passages"], 60)
+    wait_for("app1 is complete", lambda: indexes(two)["app1"] == "complete")
+    with two.site.database.begin() as connection:
+        connection.execute(text("update reembedding set state = 'switched'"))
+    wait_for("it says so", lambda: "being filled" in two.second.http.get("/health/ready").json()["parts"]["index"])
+    two.site.wait_until_ready()
+    two.second.index.start()
+    two.wait_until_ready()
+
+
+def has_begun(two: Pair) -> bool:
+    """Whether the second host looked through all changes that there were."""
+    with two.site.database.connect() as connection:
+        statement = text("select filled from index_slots join reembedding on slot = new_slot where host = 'app2'")
+        return bool(connection.execute(statement).scalar_one_or_none())
+
+
 def indexes(two: Pair) -> dict[str, str]:
     names = {one["host"]: one["index"] for one in two.status()["hosts"]}
     return {"app2" if name == "app2" else "app1": index for name, index in names.items()}

@@ -1,9 +1,12 @@
 """When a server is behind."""
 
+import threading
 import time
+from typing import Any
 
 import pytest
 
+from app.store import servers
 from app.store.freshness import Freshness
 
 
@@ -24,6 +27,8 @@ def test_a_replica_is_behind_that_lacks_what_is_older_than_the_bound(clock: Cloc
     clock.now = 5
     freshness.note(200)
 
+    assert not freshness.is_stale(100)
+    clock.now = 34
     assert not freshness.is_stale(100)
     clock.now = 36
     assert freshness.is_stale(100)
@@ -65,3 +70,37 @@ def test_a_primary_is_never_behind(clock: Clock) -> None:
     clock.now = 3600
 
     assert not freshness.is_stale(None)
+
+
+def test_who_has_just_begun_leaves_a_replica_out_that_stopped_long_ago(clock: Clock) -> None:
+    freshness = Freshness(30)
+    freshness.note(100)
+
+    assert freshness.is_stale(99)
+    assert not freshness.is_stale(100)
+
+
+def test_the_primary_is_followed_whatever_went_wrong_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted = threading.Event()
+    followed = servers.Servers(("db1", "db2"), 5432, 0.06)
+    connections: list[Any] = [OSError("too many open files")]
+
+    def connect(*_: object) -> object:
+        for problem in connections:
+            connections.remove(problem)
+            raise problem
+        return object()
+
+    def asked(*_: object) -> int:
+        noted.set()
+        # Ends the thread.
+        raise SystemExit
+
+    monkeypatch.setattr(followed, "connect", connect)
+    monkeypatch.setattr(servers, "_asked", asked)
+    followed.watch({})
+
+    assert noted.wait(10)
+    assert "OSError: too many open files" in caplog.text

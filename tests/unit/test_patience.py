@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from app.store import patience
 from app.store.patience import no_longer_than
 
 SECONDS = 10.0
@@ -48,3 +49,19 @@ def test_a_forked_process_watches_its_own_waits() -> None:
             with no_longer_than(0.05, left):
                 os._exit(0 if _ends(right) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_thread_that_could_not_begin_is_begun_by_the_next_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_watch", patience._Watch())
+    left, right = socket.socketpair()
+    with left, right:
+        with monkeypatch.context() as full:
+            full.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(RuntimeError), no_longer_than(0.05, left):
+                pass
+        with no_longer_than(0.05, left):
+            assert _ends(right)
+
+
+def refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
