@@ -63,7 +63,7 @@ def embed_documents(
             input=[embedder.document_prefix + text for text in texts],
             keep_alive=settings.keep_alive,
         )
-    return [_vector(embedder, values) for values in answer.embeddings]
+    return [_vector(settings, embedder, values) for values in answer.embeddings]
 
 
 def worker_client(settings: Inference) -> ollama.Client:
@@ -100,7 +100,7 @@ class InferencePool:
                         input=embedder.query_prefix + question,
                         keep_alive=settings.keep_alive,
                     )
-        return _vector(embedder, answer.embeddings[0])
+        return _vector(settings, embedder, answer.embeddings[0])
 
     @property
     def all_taken(self) -> bool:
@@ -231,10 +231,11 @@ def _options(settings: Inference) -> dict[str, Any]:
     return {**length, "temperature": 0, "stop": STOP}
 
 
-def _vector(embedder: Embedder, values: Sequence[float]) -> Vector:
+def _vector(settings: Inference, embedder: Embedder, values: Sequence[float]) -> Vector:
     if len(values) != embedder.dimension:
+        name = "embedding_dimension" if embedder == settings.embedders[0] else "next_embedding_dimension"
         raise InferenceRefusedError(
-            f"inference.embedding_dimension = {embedder.dimension}; {len(values)}, as {embedder.model} gives"
+            f"inference.{name} = {embedder.dimension}; {len(values)}, as {embedder.model} gives"
         )
     return np.asarray(values, dtype=np.float32)
 

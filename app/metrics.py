@@ -96,7 +96,9 @@ JOBS = Gauge(
     registry=WORKER,
 )
 REEMBED_PASSAGES = Gauge(
-    "rag_reembed_passages", "Passages that the new embedding model has to do, none without one.", registry=WORKER
+    "rag_reembed_passages",
+    "Passages that the new embedding model has to do, by the worker that leads.",
+    registry=WORKER,
 )
 REEMBED_DONE = Gauge("rag_reembed_passages_done", "Passages with a vector of the new embedding model.", registry=WORKER)
 PURGED = Counter("rag_questions_purged_total", "Questions deleted for their age.", registry=WORKER)

@@ -16,7 +16,7 @@ from app.ingest.housekeeping import keep_house
 from app.ingest.reembed import reembed
 from app.ingest.worker import CONNECTIONS_PER_THREAD, threads, work
 from app.settings import ConfigurationError, load_or_refuse, refuse
-from app.store import jobs, reembedding
+from app.store import jobs
 from app.store.database import engine, reading
 
 COUNT_SECONDS = 5.0
@@ -55,9 +55,6 @@ def _count(primary: Engine, stopping: threading.Event) -> None:
             for state in ("due", "paused", "held", "lapsed"):
                 metrics.JOBS.labels(state).set(getattr(queue, state))
             metrics.OLDEST_JOB_SECONDS.set(queue.oldest_seconds)
-            done = reading(primary, reembedding.done, 0)
-            metrics.REEMBED_PASSAGES.set(done.passages)
-            metrics.REEMBED_DONE.set(done.done)
 
 
 if __name__ == "__main__":

@@ -78,19 +78,23 @@ def rebuild(step: Step, pool: Engine, language: str) -> int:
             for statement in _BEGIN:
                 connection.execute(text(statement.format(language)))
 
-    def change(connection: Connection) -> int:
+    def change(connection: Connection) -> None:
         # Another host's migration may have been quicker.
         if not speaks(connection, language):
             for statement in _CHANGE:
                 connection.execute(text(statement.format(language)))
+
+    def count(connection: Connection) -> int:
         return int(connection.execute(text("select count(*) from passages")).scalar_one())
 
     step(begin)
     _fill(step, language)
     _index(pool)
-    count: int = step(change)
+    step(change)
     step(lambda connection: connection.execute(text("analyze passages")))
-    return count
+    # By itself: nobody may read a passage until the change has ended.
+    counted: int = step(count)
+    return counted
 
 
 def _fill(step: Step, language: str) -> None:

@@ -72,12 +72,6 @@ def passages(connection: Connection) -> int:
     return int(connection.execute(text("select count(*) from passages")).scalar_one())
 
 
-def done(connection: Connection) -> Done:
-    """How many passages the new model has to do, and how many it has done; none without a change."""
-    found = models.change(connection)
-    return embeddings.count(connection, found.new) if found else Done(0, 0)
-
-
 def _whole(connection: Connection, kept: Kept) -> bool:
     if counted(connection, kept).lacking:
         return False

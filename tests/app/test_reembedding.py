@@ -245,6 +245,21 @@ def test_a_model_that_no_inference_host_has_holds_the_change_up_and_nothing_else
     assert two.vectors() == {old: two.passages(), new: two.passages()}
 
 
+def test_a_passage_that_the_new_model_cannot_embed_is_named_and_holds_no_other_up(two: Pair) -> None:
+    old, new = two.served(), OTHER[two.served()]
+    [collection] = [one["name"] for one in two.admin.get("/api/v1/collections")["items"]]
+    bad = two.admin.upload(collection, "bad.txt", b"The milk is curdled.")
+    two.admin.settled(bad)
+    two.site.ollama.chokes_on, two.site.ollama.chokes = "curdled", 1_000_000
+    two.step()
+    wait_for("it is named", lambda: f"document = {bad['id']}" in (two.status()["problem"] or ""), 60)
+    assert two.status()["state"] == "embedding"
+    assert two.vectors() == {old: two.passages(), new: two.passages() - 1}
+    two.admin.call("DELETE", f"/api/v1/documents/{bad['id']}")
+    two.wait_for_state("switched")
+    assert two.status()["problem"] is None
+
+
 def test_what_may_not_be_done_now_is_refused_in_one_line(two: Pair) -> None:
     old, new = two.served(), OTHER[two.served()]
     assert two.refused("DELETE") == two.refused(path="/back") == two.refused(path="/finish")

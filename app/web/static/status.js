@@ -48,10 +48,14 @@ async function lookAtIndexes() {
   byId("indexes").hidden = items.length === 0;
 }
 
+// When to ask for a change of the embedding model again, while none is shown: the answer costs a count of all passages.
+let changeFrom = 0;
+
 // Of a change of the embedding model, which administrators alone are shown.
 async function lookAtChange() {
   const card = document.getElementById("change");
-  if (!card) return;
+  if (!card || (card.hidden && Date.now() < changeFrom)) return;
+  changeFrom = Date.now() + 60_000;
   const change = await read("/api/v1/reembedding", { cache: "no-store" });
   card.hidden = change.state === "none";
   if (card.hidden) return;

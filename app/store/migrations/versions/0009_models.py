@@ -5,12 +5,13 @@ from alembic import op
 revision = "0009"
 down_revision = "0008"
 
-# Which collections of an index hold a model's vectors; those of before carry no mark in their names.
+# Which collections of an index hold a model's vectors; those of before carry no mark in their names. The kinds of
+# before are among the new ones, so no row has to be looked at while everybody waits.
 SLOTS = """
 alter table embedding_models add column slot text not null default '';
 alter table changes add column slot text;
 alter table changes drop constraint changes_kind_check;
-alter table changes add constraint changes_kind_check check (kind in ('indexed', 'deleted', 'embedded'));
+alter table changes add constraint changes_kind_check check (kind in ('indexed', 'deleted', 'embedded')) not valid;
 """
 
 # passages.embedding stays where it is, so that nothing is copied here; what a passage has beside it lies here until the
