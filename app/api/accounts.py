@@ -199,6 +199,19 @@ def _accepted(here: Context, by: Actor, source: Source, tally: Tally, what: str)
         here.later.write("sign-in", noted)
 
 
+async def shown_again(here: Context, by: Actor, password: str) -> Account:
+    """The account of who is signed in, for the password; raise 403 when it is another's."""
+    # As slow as a sign-in: who found an open browser must not guess faster than who stands before the door.
+    try:
+        return await verified(here, by, password, "password")
+    except Problem as problem:
+        raise _wrong() if problem.status == 401 else problem from None
+
+
+def _wrong() -> Problem:
+    return Problem(403, "current = wrong; your password", "ask an administrator for a new one")
+
+
 def begun(here: Context, account: Account) -> Session:
     """A session for who has just shown the account's password."""
     return tokens.began(account.user.id, account.generation, here.settings.refresh_seconds)
@@ -245,18 +258,13 @@ def who_am_i(who: Who, here: Here) -> MeShown:
 async def change_password(request: Request, who: Who, by: By, here: Here, wanted: NewPassword) -> TokensShown:
     """Give oneself another password; all sessions end, and the answer begins a new one."""
     me = who.user
-    wrong = Problem(403, "current = wrong; your password", "ask an administrator for a new one")
-    # As slow as a sign-in: who found an open browser must not guess faster than who stands before the door.
-    try:
-        known = await verified(here, by, wanted.current, "password")
-    except Problem as problem:
-        raise wrong if problem.status == 401 else problem from None
+    known = await shown_again(here, by, wanted.current)
     replacement = await run_in_threadpool(passwords.hashed, wanted.new)
 
     def work(connection: Connection) -> Account:
         replaced = users.replace_password(connection, known, replacement)
         if replaced is None:
-            raise wrong
+            raise _wrong()
         audit.note(connection, by, "password.change", f"users/{me.name}")
         return replaced
 

@@ -66,7 +66,8 @@ def _refusal(settings: Oidc, who: Person, known: Known | None) -> Problem | None
     """Why the person is not let in, as far as nothing has to be written for it."""
     if known and known.disabled:
         return Problem(403, f"account = {known.user.name}, which is shut out; an open one", ASK)
-    if settings.maps_roles and who.role is None and who.untold:
+    if settings.maps_roles and who.untold:
+        # Neither a domain's role nor none: both would take away what the groups may give.
         needed = f"{settings.groups_claim} = more than {settings.label} tells at once; fewer, or roles in their place"
         return Problem(403, needed, f"{ASK} of {settings.label}")
     if known:

@@ -4,6 +4,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Connection
 
+from app.api.accounts import shown_again
 from app.api.context import Admin, By, Context, Here
 from app.api.problems import Problem
 from app.api.users import UserShown, known
@@ -17,12 +18,16 @@ class IdentityWanted(BaseModel):
     subject: str = Field(
         min_length=1, max_length=255, description="What the provider calls the person; a refused sign-in names it."
     )
+    current: str = Field(default="", max_length=1000, description="One's own password, where the user is oneself.")
 
 
 @router.put("/{name}/identity")
-async def link_user(_: Admin, by: By, here: Here, name: str, wanted: IdentityWanted) -> UserShown:
+async def link_user(me: Admin, by: By, here: Here, name: str, wanted: IdentityWanted) -> UserShown:
     """Let a person of the site's provider sign in as this user; nobody is linked by a like name or address."""
     issuer = _issuer(here)
+    if name == me.name:
+        # Whoever found an administrator's open browser must not make a sign-in of it.
+        await shown_again(here, by, wanted.current)
 
     def work(connection: Connection) -> UserShown:
         user = known(connection, name)

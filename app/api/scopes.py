@@ -13,6 +13,8 @@ Needed = Scope | Literal["any", "session"]
 _NEEDED: tuple[tuple[str, str, Needed], ...] = (
     (r"GET", r"/api/v1/me(/storage)?", "any"),
     (r".*", r"/api/v1/(me/.*|keys.*|sign-out)", "session"),
+    # Who signs in as whom: a key would make itself a sign-in that outlives it.
+    (r".*", r"/api/v1/users/\{name\}/identity", "session"),
     (r".*", r"/api/v1/(users|groups|audit|reembedding)(/.*)?", "admin"),
     # Who may open a collection to others may give it away.
     (r".*", r"/api/v1/collections/\{name\}/grants.*", "admin"),

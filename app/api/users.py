@@ -108,6 +108,8 @@ async def change_user(me: Admin, by: By, here: Here, name: str, wanted: Change) 
     def work(connection: Connection) -> UserShown:
         _still_administrator(connection, me)
         user = known(connection, name)
+        if wanted.disabled or wanted.role not in {None, "admin"}:
+            _not_the_last(connection, user)
         if password is not None:
             users.set_password(connection, user.id, password)
         if wanted.disabled is not None:
@@ -143,6 +145,7 @@ async def delete_user(me: Admin, by: By, here: Here, name: str) -> None:
                 return
             raise not_found("user", name)
         found.append(user.id)
+        _not_the_last(connection, user)
         users.delete(connection, user.id)
         audit.note(connection, by, "user.delete", f"users/{name}")
 
@@ -153,6 +156,15 @@ def _still_administrator(connection: Connection, me: User) -> None:
     # Two who take each other's role at the same moment would otherwise leave nobody to administer.
     if me.id not in users.hold_administrators(connection):
         raise Problem(403, "role = administrator no more; admin", "ask an administrator")
+
+
+def _not_the_last(connection: Connection, user: User) -> None:
+    # Who signs in at a provider administers for as long as that answers, and its groups say so.
+    if users.is_last_with_password(connection, user.id):
+        needed = "another administrator with a password first"
+        raise Problem(
+            409, f"name = {user.name}, the last administrator with a password; {needed}", "POST /api/v1/users"
+        )
 
 
 def known(connection: Connection, name: str) -> User:

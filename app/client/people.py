@@ -74,9 +74,13 @@ class People:
         """Take a person away for good."""
         self._transport.call("DELETE", f"/api/v1/users/{part(name)}")
 
-    def link_user(self, name: str, subject: str) -> User:
-        """Let the person whom the site's provider calls so sign in there as this user."""
-        return self._transport.one(User, "PUT", f"/api/v1/users/{part(name)}/identity", json={"subject": subject})
+    def link_user(self, name: str, subject: str, current: str = "") -> User:
+        """Let the person whom the site's provider calls so sign in there as this user; for oneself with the password.
+
+        Like ``unlink_user`` after a sign-in only, not with an API key.
+        """
+        sent = {"subject": subject, "current": current}
+        return self._transport.one(User, "PUT", f"/api/v1/users/{part(name)}/identity", json=sent)
 
     def unlink_user(self, name: str) -> None:
         """Let nobody of the provider's sign in as this user."""

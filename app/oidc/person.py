@@ -21,7 +21,7 @@ class Person:
     role: Role | None
     """None: neither a group nor a domain lets this person in."""
     untold: bool = False
-    """The provider said that there are more groups than it tells."""
+    """The provider said that there are more groups than it tells, and told none."""
 
 
 def person(settings: Oidc, claims: Mapping[str, Any]) -> Person:
@@ -29,11 +29,13 @@ def person(settings: Oidc, claims: Mapping[str, Any]) -> Person:
     # Entra's way to say that a person has more groups than a token holds.
     elsewhere = claims.get("_claim_names")
     untold = isinstance(elsewhere, dict) and settings.groups_claim in elsewhere
+    # As it says of the claim groups where a token is sent through the browser; of roles it means nothing.
+    untold = untold or (settings.groups_claim == "groups" and "hasgroups" in claims)
     return Person(
         str(claims["sub"]),
         name_of(claims.get(settings.name_claim)),
         _role(settings, claims),
-        untold or "hasgroups" in claims,
+        untold and _claim(claims, settings.groups_claim) is None,
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
-from joserfc.errors import InvalidKeyIdError, JoseError
+from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
 from joserfc.jwk import JWKRegistry, KeySet
 from joserfc.jws import JWSRegistry
 
@@ -21,7 +21,7 @@ class TokenRefusedError(Exception):
 
 
 class UnknownKeyError(TokenRefusedError):
-    """It names a key that is not among these; the provider may have a new one."""
+    """No key among these has signed it; the provider may have a new one."""
 
 
 def key_set(published: Iterable[Any]) -> KeySet:
@@ -48,13 +48,15 @@ def verified(
             {"nonce": nonce, "client_id": client_id, "access_token": access_token},
         )
         claims.validate(leeway=LEEWAY_SECONDS)
-    except InvalidKeyIdError as error:
+    except (InvalidKeyIdError, BadSignatureError) as error:
+        # A provider with one key may leave out what it is called by, and then have another.
         raise UnknownKeyError(str(error)) from None
     except (JoseError, ValueError, TypeError, KeyError) as error:
         raise TokenRefusedError(" ".join(str(error).split())[:200]) from None
     audience = claims["aud"]
     if isinstance(audience, list) and len(audience) > 1 and claims.get("azp") != client_id:
         raise TokenRefusedError("azp: made for somebody else")
-    if not 0 < len(claims["sub"]) <= LONGEST_SUBJECT or not claims["sub"].isprintable():
+    subject = claims["sub"]
+    if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or not subject.isprintable():
         raise TokenRefusedError(f"sub: 1 to {LONGEST_SUBJECT} characters")
     return dict(claims)

@@ -79,21 +79,8 @@ def create(connection: Connection, issuer: str, subject: str, new_id: UUID, name
 def apply_role(connection: Connection, known: Known, role: Role) -> Applied:
     """Give the user the role; one that allows less ends all sessions, as a new one may then begin."""
     user = known.user
-    if user.role == "admin" != role and _alone(connection, user.id):
+    if user.role == "admin" != role and users.is_last_with_password(connection, user.id):
         return Applied(known, changed=False, kept=True)
     generation = users.apply_role(connection, user.id, role)
     changed = User(user.id, user.name, role)
     return Applied(Known(changed, known.disabled, generation), changed=user.role != role, kept=False)
-
-
-def _alone(connection: Connection, user_id: UUID) -> bool:
-    """Whether this is the last administrator who can sign in without the provider."""
-    # Locked, so that two who leave at once do not each count on the other.
-    rows = connection.execute(
-        text(
-            "select id from users where role = 'admin' and not disabled and password_hash <> :none"
-            " order by id for update"
-        ),
-        {"none": passwords.NONE},
-    )
-    return [row.id for row in rows] == [user_id]

@@ -97,6 +97,19 @@ def hold_administrators(connection: Connection) -> set[UUID]:
     return set(connection.execute(statement).scalars())
 
 
+def is_last_with_password(connection: Connection, user_id: UUID) -> bool:
+    """Whether this is the last administrator who can sign in without a provider."""
+    # Locked, so that two who leave at once do not each count on the other.
+    rows = connection.execute(
+        text(
+            "select id from users where role = 'admin' and not disabled and password_hash <> :none"
+            " order by id for update"
+        ),
+        {"none": passwords.NONE},
+    )
+    return [row.id for row in rows] == [user_id]
+
+
 def set_password(connection: Connection, user_id: UUID, password_hash: str) -> None:
     """Give the user another password, which ends all sessions."""
     shown_by_replicas(connection)

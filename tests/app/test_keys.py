@@ -64,6 +64,8 @@ def test_a_secret_is_told_once_and_kept_as_its_hash(site: Site) -> None:
         ("admin", "GET", "/api/v1/collections", 403),
         ("admin", "POST", "/api/v1/keys", 403),
         ("admin", "PUT", "/api/v1/me/password", 403),
+        ("admin", "PUT", "/api/v1/users/admin/identity", 403),
+        ("admin", "DELETE", "/api/v1/users/admin/identity", 403),
         ("write", "POST", "/api/v1/sign-out", 403),
         ("admin", "GET", "/api/v1/me", 200),
         ("write", "PUT", "/api/v1/collections/x/grants/users/admin", 403),

@@ -5,14 +5,18 @@ import contextlib
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from app.oidc import attempt
+from app.oidc import provider as provider_module
 from app.oidc.provider import Provider, ProviderSilentError
 from app.oidc.settings import Oidc
 from app.oidc.token import ALGORITHMS, TokenRefusedError, key_set
@@ -34,6 +38,7 @@ class Broken(BaseHTTPRequestHandler):
         self.answer()
 
     def answer(self) -> None:
+        self.answers.setdefault("asked", []).append(self.path)
         status, content = self.answers.get(self.path, (404, b"{}"))
         self.send_response(status)
         self.send_header("location", "/elsewhere")
@@ -179,3 +184,96 @@ def test_neither_a_shared_secret_nor_no_signature_is_among_what_is_believed() ->
     good = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "1"}
     # A key of a kind that is not known yet takes none from the others.
     assert [key.kid for key in key_set([{"kty": "AKP", "kid": "0"}, good])] == ["1"]
+
+
+def answers(settings: Oidc, begun: attempt.Attempt, signing: ECKey, published: ECKey, **claims: Any) -> dict[str, Any]:
+    """A provider with one key, which it does not call anything."""
+    now = int(time.time())
+    told = {"iss": settings.issuer, "aud": "rag", "sub": "1", "iat": now, "exp": now + 60, "nonce": begun.nonce}
+    key = {name: value for name, value in published.as_dict(private=False).items() if name != "kid"}
+    return {
+        WELL_KNOWN: (200, described(settings)),
+        "/token": (200, {"id_token": jwt.encode({"alg": "ES256"}, {**told, **claims}, signing), "access_token": "a"}),
+        "/keys": (200, {"keys": [key]}),
+    }
+
+
+@pytest.mark.parametrize("subject", [248289761001, 5.5, True, ["1"], {"sub": "1"}])
+def test_a_subject_that_is_no_text_is_refused_by_name(
+    broken: Callable[[dict[str, Any]], Oidc], subject: object
+) -> None:
+    settings, key = broken({}), ECKey.generate_key("P-256")
+
+    async def way() -> None:
+        begun, there = attempt.begun(KEY, "/"), Provider(settings, "secret", "rag.test")
+        broken(answers(settings, begun, key, key, sub=subject))
+        with pytest.raises(TokenRefusedError, match="'sub' must be"):
+            await there.who(begun, "code", "")
+        await there.close()
+
+    asyncio.run(way())
+
+
+def test_another_key_that_is_called_nothing_is_asked_for_and_a_stranger_s_is_not_for_ever(
+    broken: Callable[[dict[str, Any]], Oidc],
+) -> None:
+    settings = broken({})
+    old, new, stranger = (ECKey.generate_key("P-256") for _ in range(3))
+
+    async def way() -> list[str]:
+        begun, there = attempt.begun(KEY, "/"), Provider(settings, "secret", "rag.test")
+        for key in (old, new):
+            broken(answers(settings, begun, key, key))
+            assert (await there.who(begun, "code", "")).subject == "1"
+        told = answers(settings, begun, stranger, new)
+        broken(told)
+        for _ in range(5):
+            with pytest.raises(TokenRefusedError, match="bad_signature"):
+                await there.who(begun, "code", "")
+        await there.close()
+        asked: list[str] = told["asked"]
+        return asked
+
+    assert asyncio.run(way()).count("/keys") <= 1
+
+
+@pytest.mark.parametrize("answer", [(500, b"{}"), (200, {"issuer": "https://evil.test"}), (200, FOREVER)])
+def test_a_crowd_asks_a_provider_that_is_broken_once_in_a_while(
+    broken: Callable[[dict[str, Any]], Oidc], monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(provider_module, "FAILED_SECONDS", 60.0)
+    told = {WELL_KNOWN: answer}
+    settings = broken(told)
+
+    async def crowd() -> list[Any]:
+        there, begun = Provider(settings, "secret", "rag.test"), attempt.begun(KEY, "/")
+        found = await asyncio.gather(*(there.begin(begun) for _ in range(30)), return_exceptions=True)
+        await there.close()
+        return found
+
+    assert {type(one) for one in asyncio.run(crowd())} == {ProviderSilentError}
+    assert told["asked"] == [WELL_KNOWN]
+
+
+def test_who_comes_back_does_not_wait_behind_a_crowd_that_begins(
+    broken: Callable[[dict[str, Any]], Oidc], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provider_module, "DESCRIPTION_SECONDS", 0.0)
+    settings, key = broken({}), ECKey.generate_key("P-256")
+
+    async def way() -> str:
+        begun, there = attempt.begun(KEY, "/"), Provider(settings, "secret", "rag.test")
+        told = answers(settings, begun, key, key)
+        broken(told)
+        await there.begin(begun)
+        broken({**told, WELL_KNOWN: (200, FOREVER)})
+        crowd = [asyncio.create_task(there.begin(begun)) for _ in range(30)]
+        await asyncio.sleep(0)
+        subject = (await there.who(begun, "code", "")).subject
+        # They wait still.
+        assert not [one for one in crowd if one.done()]
+        await asyncio.gather(*crowd, return_exceptions=True)
+        await there.close()
+        return subject
+
+    assert asyncio.run(way()) == "1"

@@ -71,3 +71,26 @@ def test_groups_may_lie_within_a_claim(claims: dict[str, Any], role: Role | None
 )
 def test_a_name_is_one_that_accounts_may_have(claimed: object, name: str) -> None:
     assert name_of(claimed) == name
+
+
+@pytest.mark.parametrize(
+    ("claims", "groups_claim", "untold"),
+    [
+        ({"_claim_names": {"groups": "src1"}}, "groups", True),
+        ({"_claim_names": {"groups": "src1"}, "email": "a@example.org", "email_verified": True}, "groups", True),
+        ({"hasgroups": True}, "groups", True),
+        # Roles come whole, however many groups somebody has.
+        ({"_claim_names": {"groups": "src1"}, "roles": ["r"]}, "roles", False),
+        ({"hasgroups": True, "roles": ["r"]}, "roles", False),
+        ({"hasgroups": True}, "roles", False),
+        ({"_claim_names": {"groups": "src1"}, "groups": ["r"]}, "groups", False),
+        ({"_claim_names": "groups"}, "groups", False),
+        ({}, "groups", False),
+    ],
+)
+def test_groups_are_untold_where_the_provider_says_so_and_tells_none(
+    claims: dict[str, Any], groups_claim: str, untold: bool
+) -> None:
+    settings = SETTINGS.model_copy(update={"groups_claim": groups_claim, "email_domains": ("example.org",)})
+
+    assert person(settings, {"sub": "1", **claims}).untold is untold

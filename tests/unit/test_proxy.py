@@ -42,6 +42,13 @@ def test_a_door_lets_in_as_many_answers_as_ollama_has_places(prod: Site) -> None
         assert "hdr Retry-After 2" in backend
 
 
+def test_a_code_that_is_good_once_is_sent_once(prod: Site) -> None:
+    text = configuration(prod, prod.having("balancer")[0])
+
+    for name in ("api", "api_live"):
+        assert "http-request disable-l7-retry if { path /sign-in/oidc/callback }\n" in section(text, f"backend {name}")
+
+
 def test_the_bound_of_one_process_is_never_tighter_than_that_of_the_hosts(site: Site) -> None:
     made = plan(site, site.having("app")[0]).files["/etc/rag/rag.toml"].content.decode()
     places = len(site.having("inference")) * site.inference.parallel

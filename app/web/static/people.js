@@ -55,7 +55,9 @@ function actions(user) {
     class: "plain",
     "aria-label": `New password for ${user.name}`,
   });
-  const identity = provider ? [link(user)] : [];
+  // Who links oneself shows the password, as the API can ask for it; another administrator does it here.
+  const linked = user.identities.some((one) => one.issuer === issuer);
+  const identity = provider && (linked || user.name !== me) ? [link(user)] : [];
   if (user.name === me) return identity;
   const disabled = !user.disabled;
   const done = disabled ? `${user.name} is shut out.` : `${user.name} may sign in again.`;
