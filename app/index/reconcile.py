@@ -19,10 +19,11 @@ from app.index.follower import Follower, LateReplicaError, as_of, embeddings
 from app.index.indexes import Indexes
 from app.index.vectors import IndexUnavailableError
 from app.settings import ConfigurationError, load_or_refuse, refuse
+from app.store import embeddings as stored
 from app.store import inventory
 from app.store.changes import Position
 from app.store.database import engine
-from app.store.passages import passage_id
+from app.store.passages import Vector, passage_id, split_ids
 
 log = logging.getLogger(__name__)
 
@@ -110,8 +111,22 @@ async def _next_missing(
     there = await follower.vectors.present(collection_id, ids)
     rows = await embeddings(follower, [identifier for identifier in ids if identifier not in there], position)
     if rows:
+        rows = await _of_whole_documents(follower, position, rows)
+    if rows:
         await follower.vectors.upsert(collection_id, rows)
     return keys, len(rows)
+
+
+async def _of_whole_documents(
+    follower: Follower, position: Position, rows: list[tuple[str, Vector]]
+) -> list[tuple[str, Vector]]:
+    """Those that the index was told of: while a change embeds a document, nobody misses what it has so far."""
+    documents = dict(zip((one for one, _ in rows), split_ids([one for one, _ in rows])[0], strict=True))
+    whole = await as_of(
+        follower, position, lambda connection: stored.whole(connection, follower.kept, set(documents.values()))
+    )
+    told = {str(row.document_id) for row in whole}
+    return [(one, vector) for one, vector in rows if documents[one] in told]
 
 
 async def _position(follower: Follower) -> Position:

@@ -1,13 +1,13 @@
 """Vectors of passages, in whichever model: a passage has one beside its text, and during a change another one here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from app.store import changes
 from app.store.models import Kept
@@ -39,7 +39,7 @@ order by p.document_id, p.ordinal limit :most
 
 _WHOLE = f"""
 select p.collection_id, p.document_id, count(*) as passages
-from passages p {JOINED} where p.document_id = any(:documents)
+from passages p {JOINED} where p.document_id = any(cast(:documents as uuid[]))
 group by p.collection_id, p.document_id having bool_and({_HAS})
 """  # noqa: S608 - of our own words only
 
@@ -107,9 +107,12 @@ def complete(connection: Connection, kept: Kept, found: Sequence[Lacking], vecto
     """Keep these vectors, unless their passage is another one by now; indexes hear of documents that lack none."""
     rows = [(one.document_id, one.ordinal, one.version, vector) for one, vector in zip(found, vectors, strict=True)]
     _put(connection, kept, rows)
-    documents = sorted({one.document_id for one in found})
-    whole = connection.execute(text(_WHOLE), _model(kept) | {"documents": documents})
-    changes.append_embedded(connection, kept.slot, whole.all())
+    changes.append_embedded(connection, kept.slot, whole(connection, kept, {str(one.document_id) for one in found}))
+
+
+def whole(connection: Connection, kept: Kept, documents: Iterable[str]) -> Sequence[Row[Any]]:
+    """Those of the documents that lack no vector in this model, each with its collection and number of passages."""
+    return connection.execute(text(_WHOLE), _model(kept) | {"documents": sorted(documents)}).all()
 
 
 def count(connection: Connection, kept: Kept) -> Done:

@@ -3,7 +3,7 @@
 They are made beside the old ones, which are searched until the last of the new ones is there. Each step may break off.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -23,10 +23,15 @@ select exists (
 )
 """
 
-_BEGIN = (
-    # What was begun in yet another language.
+# The column's index and constraint go with it.
+_CLEAR = (
     "drop trigger if exists passages_new_words on passages",
     "alter table passages drop column if exists new_words",
+)
+
+_BEGIN = (
+    # What was begun in yet another language.
+    *_CLEAR,
     "alter table passages add column new_words tsvector",
     "create trigger passages_new_words before insert or update of section, text on passages"
     " for each row execute function keep_new_words('{0}')",
@@ -49,7 +54,22 @@ _HALF_AN_INDEX = """
 select exists (select from pg_index where indexrelid = to_regclass('passages_new_words') and not indisvalid)
 """
 
+# Looked through beside everything else, so that the column may be called not null without another look.
+_ALL_THERE = (
+    "alter table passages drop constraint if exists passages_new_words_there",
+    "alter table passages add constraint passages_new_words_there check (new_words is not null) not valid",
+)
+_LOOK = "alter table passages validate constraint passages_new_words_there"
+
+_REMAINS = """
+select exists (
+    select from pg_attribute where attrelid = 'passages'::regclass and attname = 'new_words' and not attisdropped
+)
+"""
+
 _CHANGE = (
+    "alter table passages alter column new_words set not null",
+    "alter table passages drop constraint passages_new_words_there",
     "drop trigger if exists passages_words on passages",
     "drop trigger passages_new_words on passages",
     "alter table passages drop column words",
@@ -67,6 +87,16 @@ def speaks(connection: Connection, language: str) -> bool:
     return bool(connection.execute(_LANGUAGE).scalar_one() == language)
 
 
+def has_remains(connection: Connection) -> bool:
+    """Whether a change to another language was begun and never ended."""
+    return bool(connection.execute(text(_REMAINS)).scalar_one())
+
+
+def clear(connection: Connection) -> None:
+    """Take away what such a change left, which every upload would go on filling."""
+    _all(connection, _CLEAR)
+
+
 def rebuild(step: Step, pool: Engine, language: str) -> int:
     """Keep the words in this language from now on; searches find the old ones meanwhile. The passages' number.
 
@@ -75,14 +105,12 @@ def rebuild(step: Step, pool: Engine, language: str) -> int:
 
     def begin(connection: Connection) -> None:
         if not connection.execute(text(_BEGUN.format(language))).scalar_one():
-            for statement in _BEGIN:
-                connection.execute(text(statement.format(language)))
+            _all(connection, _BEGIN, language)
 
     def change(connection: Connection) -> None:
         # Another host's migration may have been quicker.
         if not speaks(connection, language):
-            for statement in _CHANGE:
-                connection.execute(text(statement.format(language)))
+            _all(connection, _CHANGE, language)
 
     def count(connection: Connection) -> int:
         return int(connection.execute(text("select count(*) from passages")).scalar_one())
@@ -90,11 +118,18 @@ def rebuild(step: Step, pool: Engine, language: str) -> int:
     step(begin)
     _fill(step, language)
     _index(pool)
+    step(lambda connection: _all(connection, _ALL_THERE))
+    step(lambda connection: _all(connection, (_LOOK,)))
     step(change)
     step(lambda connection: connection.execute(text("analyze passages")))
     # By itself: nobody may read a passage until the change has ended.
     counted: int = step(count)
     return counted
+
+
+def _all(connection: Connection, statements: Sequence[str], language: str = "") -> None:
+    for statement in statements:
+        connection.execute(text(statement.format(language)))
 
 
 def _fill(step: Step, language: str) -> None:

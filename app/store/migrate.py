@@ -122,6 +122,9 @@ def migrate(settings: Settings) -> bool:
         changed = True
         count = fulltext.rebuild(step, pool, language)
         sys.stderr.write(f"full text = {language}; the words of {count} passages made anew\n")
+    elif step(fulltext.has_remains):
+        changed = True
+        step(fulltext.clear)
     return changed
 
 
@@ -154,6 +157,7 @@ def check_only(settings: Settings) -> bool:
         return (
             _is_behind(connection)
             or not fulltext.speaks(connection, settings.answering.language)
+            or fulltext.has_remains(connection)
             or _lacks_privileges(connection, settings.database)
             or users.find_by_name(connection, settings.admin_user) is None
             or _refusal(connection, settings) is not None

@@ -97,6 +97,17 @@ class Pair:
 
     # --- what there is
 
+    def has_begun(self) -> bool:
+        """Whether the second host has looked through all changes for the new model."""
+        statement = text("select filled from index_slots join reembedding on slot = new_slot where host = 'app2'")
+        with self.site.database.connect() as connection:
+            return bool(connection.execute(statement).scalar_one_or_none())
+
+    def indexes(self) -> dict[str, str]:
+        """How each host's index stands with the other model."""
+        names = {one["host"]: one["index"] for one in self.status()["hosts"]}
+        return {"app2" if name == "app2" else "app1": index for name, index in names.items()}
+
     def served(self) -> str:
         return str(self.status()["served"]).split()[0]
 

@@ -75,6 +75,8 @@ def test_another_language_is_a_migration_after_which_its_words_are_found_in_all_
             text("select indexdef from pg_indexes where indexname = 'passages_words'")
         ).scalars()
         assert "gin" in indexes.one()
+        column = text("select attnotnull from pg_attribute where attrelid = 'passages'::regclass and attname = 'words'")
+        assert connection.execute(column).scalar_one()
     assert (before, after) == (0, 1)
     assert (check.returncode, check.stdout) == (1, "changed\n")
     assert (done.stdout, done.stderr) == ("changed\n", "full text = german; the words of 1 passages made anew\n")
@@ -118,6 +120,22 @@ def test_while_the_words_are_made_anew_the_old_ones_are_found_and_a_migration_th
     with made.database.begin() as connection:
         newest = Scope((add_passage(connection),))
         assert [found(connection, scope) for scope in (made.scope, later, newest)] == [1, 1, 1]
+
+
+def test_of_a_change_that_was_begun_and_given_up_nothing_is_left(site: Site, made: English) -> None:
+    with made.database.begin() as connection:
+        connection.execute(text("set local role rag_owner"))
+        for statement in fulltext._BEGIN:
+            connection.execute(text(statement.format("german")))
+    english = configured(site, str(made.database.url.database), "english")
+
+    check = site.run("app.store.migrate", "--check", RAG_CONFIG=english)
+    done = site.run("app.store.migrate", RAG_CONFIG=english)
+    again = site.run("app.store.migrate", RAG_CONFIG=english)
+
+    assert (check.returncode, done.stdout, again.stdout) == (1, "changed\n", "unchanged\n")
+    with made.database.begin() as connection:
+        assert found(connection, Scope((add_passage(connection),)), "Kündigungsfrist") == 1
 
 
 def test_a_question_in_another_language_than_the_documents_still_finds_by_vectors(

@@ -139,9 +139,9 @@ def test_an_index_emptied_midway_is_waited_for(two: Pair, stream: Stream) -> Non
     two.second.chroma.start()
     two.site.ollama.embed_seconds = 0.0
     wait_for("all are embedded", lambda: two.status()["done"] == two.status()["passages"], 60)
-    wait_for("app1 is complete", lambda: indexes(two)["app1"] == "complete")
+    wait_for("app1 is complete", lambda: two.indexes()["app1"] == "complete")
     assert two.status()["state"] == "embedding"
-    assert indexes(two)["app2"] != "complete"
+    assert two.indexes()["app2"] != "complete"
     two.second.index.start()
     two.wait_for_state("switched")
     two.wait_until_ready()
@@ -153,29 +153,17 @@ def test_a_host_whose_index_lacks_vectors_of_the_served_model_is_not_ready(two: 
     # Long enough for the host to tell that it has begun before all is done.
     two.site.ollama.embed_seconds = 1.0
     two.step()
-    wait_for("its index has begun", lambda: has_begun(two))
+    wait_for("its index has begun", two.has_begun)
     two.second.index.stop(signal.SIGKILL)
     two.site.ollama.embed_seconds = 0.0
     wait_for("all are embedded", lambda: two.status()["done"] == two.status()["passages"], 60)
-    wait_for("app1 is complete", lambda: indexes(two)["app1"] == "complete")
+    wait_for("app1 is complete", lambda: two.indexes()["app1"] == "complete")
     with two.site.database.begin() as connection:
         connection.execute(text("update reembedding set state = 'switched'"))
     wait_for("it says so", lambda: "being filled" in two.second.http.get("/health/ready").json()["parts"]["index"])
     two.site.wait_until_ready()
     two.second.index.start()
     two.wait_until_ready()
-
-
-def has_begun(two: Pair) -> bool:
-    """Whether the second host looked through all changes that there were."""
-    with two.site.database.connect() as connection:
-        statement = text("select filled from index_slots join reembedding on slot = new_slot where host = 'app2'")
-        return bool(connection.execute(statement).scalar_one_or_none())
-
-
-def indexes(two: Pair) -> dict[str, str]:
-    names = {one["host"]: one["index"] for one in two.status()["hosts"]}
-    return {"app2" if name == "app2" else "app1": index for name, index in names.items()}
 
 
 def test_the_old_model_is_back_in_one_step_with_all_that_came_in_meanwhile(two: Pair, stream: Stream) -> None:
@@ -258,6 +246,26 @@ def test_a_passage_that_the_new_model_cannot_embed_is_named_and_holds_no_other_u
     two.admin.call("DELETE", f"/api/v1/documents/{bad['id']}")
     two.wait_for_state("switched")
     assert two.status()["problem"] is None
+
+
+def test_of_a_document_that_is_half_embedded_nothing_is_missing(two: Pair) -> None:
+    old = two.served()
+    [collection] = [one["name"] for one in two.admin.get("/api/v1/collections")["items"]]
+    long = two.admin.upload(collection, "long.txt", "\n\n".join(words(n) * 20 for n in range(3)).encode())
+    two.admin.settled(long)
+    two.site.ollama.embed_seconds = 3.0
+    two.step()
+    two.site.ollama.models = {CHAT, old}
+    wait_for("its index has begun", two.has_begun)
+    with two.site.database.begin() as connection:
+        first = text(
+            "insert into embeddings select cast(:document as uuid), 0, new_model, new_dimension,"
+            " decode(repeat('0000803f', new_dimension), 'hex') from reembedding"
+        )
+        connection.execute(first, {"document": long["id"]})
+    found = two.site.run("app.index.reconcile").stdout
+    two.admin.call("DELETE", f"/api/v1/documents/{long['id']}")
+    assert found == "0 orphans removed, 0 missing put back\n"
 
 
 def test_what_may_not_be_done_now_is_refused_in_one_line(two: Pair) -> None:
