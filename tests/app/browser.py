@@ -18,6 +18,8 @@ SCREENSHOTS = ROOT / "build" / "screenshots"
 DESKTOP = ViewportSize(width=1280, height=800)
 QUESTION = "How long is the notice period of the Halden contract?"
 PHONE = ViewportSize(width=360, height=740)
+# A browser beside a whole site on two busy cores takes longer than Playwright's five seconds at times.
+expect.set_options(timeout=15_000)
 # What the API answers on purpose is told to the person; the browser notes it as an error of its own.
 _TOLD = "Failed to load resource: the server responded with a status of"
 

@@ -52,12 +52,16 @@ def test_of_a_flood_from_one_address_few_are_looked_at_over_both_hosts_and_a_col
         answers = [one.result() for one in flood]
 
     assert others == [200] * 4
-    assert Counter(answer.status_code for answer in answers) == {401: MOST, 429: 200 - MOST}
+    statuses = Counter(answer.status_code for answer in answers)
+    # Whoever waits too long for a turn is turned away as well.
+    assert 0 < statuses[401] <= MOST
+    assert statuses[401] + statuses[429] == 200
     refused = [answer for answer in answers if answer.status_code == 429]
     assert all(0 < int(answer.headers["retry-after"]) <= 60 for answer in refused)
     assert "sign-ins = " in refused[0].text
-    wait_for("the audit has what was looked at", lambda: audited(site, stranger).total() >= MOST)
-    assert audited(site, stranger) == {"sign-in.refused": MOST}
+    wait_for("the audit has what was looked at", lambda: audited(site, stranger).total() >= statuses[401])
+    assert set(audited(site, stranger)) == {"sign-in.refused"}
+    assert audited(site, stranger).total() <= MOST
     figures = two_hosts[0].get("/metrics").text
     assert 'rag_requests_limited_total{kind="sign-ins"}' in figures
 
