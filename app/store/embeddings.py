@@ -78,7 +78,7 @@ def of(connection: Connection, ids: Sequence[str], kept: Kept) -> list[tuple[str
     documents, ordinals = split_ids(ids)
     rows = connection.execute(
         text(
-            f"select p.document_id, p.ordinal, {OF_MODEL} as embedding from passages p {JOINED}"  # noqa: S608
+            f"select p.document_id, p.ordinal, {OF_MODEL} as embedding from passages p {JOINED}"  # noqa: S608 - as above
             " where (p.document_id, p.ordinal) in"
             " (select * from unnest(cast(:documents as uuid[]), cast(:ordinals as int[])))"
             f" and {_HAS}"

@@ -115,9 +115,9 @@ def forgive(connection: Connection, one: Source) -> None:
 
 def forget(connection: Connection, most: int) -> int:
     """Take away what counts no more, so many rows at most; how many it were."""
-    old = (
-        f"select ctid from guesses where coalesce(wrong_at < now() - interval '{MINUTES} minutes', true)"  # noqa: S608
-        f" and coalesce(right_at < now() - interval '{DAYS} days', true) limit :most"
+    statement = text(
+        "delete from guesses where ctid = any(array("
+        "select ctid from guesses where coalesce(wrong_at < now() - make_interval(mins => :minutes), true)"
+        " and coalesce(right_at < now() - make_interval(days => :days), true) limit :most))"
     )
-    statement = text(f"delete from guesses where ctid = any(array({old}))")  # noqa: S608
-    return connection.execute(statement, {"most": most}).rowcount
+    return connection.execute(statement, {"minutes": MINUTES, "days": DAYS, "most": most}).rowcount

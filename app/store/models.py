@@ -110,7 +110,7 @@ def stored(connection: Connection, *, hold: bool = False) -> Stored:
 
 def change(connection: Connection, hold: Literal["", "for key share", "for update"] = "") -> Change | None:
     """The change that is under way, or None."""
-    row = connection.execute(text(f"select * from reembedding {hold}")).one_or_none()  # noqa: S608 - of three
+    row = connection.execute(text(f"select * from reembedding {hold}")).one_or_none()  # noqa: S608 - of the three above
     return _change(row) if row else None
 
 

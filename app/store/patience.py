@@ -24,6 +24,10 @@ class _Watch:
     """All waits of a process under one thread: one for each would cost as much as a short statement."""
 
     def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Know of no wait; a forked process has none of its parent's threads."""
         self._changed = Condition()
         self._waits: list[_Wait] = []
         self._thread: Thread | None = None
@@ -58,14 +62,7 @@ class _Watch:
 
 
 _watch = _Watch()
-
-
-def _begin_anew() -> None:
-    global _watch  # noqa: PLW0603 - a forked process has none of its parent's threads
-    _watch = _Watch()
-
-
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_watch.begin_anew)
 
 
 @contextmanager
