@@ -101,7 +101,7 @@ class Servers:
     def _is_left_out(self, host: str, shown: int | None) -> bool:
         stale = self._freshness.is_stale(shown)
         if stale and host not in self._stale:
-            log.warning("database = %s; a replica that replays; while another server is there it is left out", host)
+            log.warning("database = %s, left out; a replica that replays; make cluster on the controller", host)
         (self._stale.add if stale else self._stale.discard)(host)
         return stale
 
