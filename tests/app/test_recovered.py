@@ -1,0 +1,218 @@
+"""A base backup and received WAL become a server again: all of it, or up to a moment, or an error that says why."""
+
+import multiprocessing
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from app.backup import recovered
+from app.backup.recovered import RecoveryError, Server, prepared, running
+from tests.app.servers import PostgreSQL, free_port, postgresql, wait_for
+
+SEGMENT = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Backup:
+    base: Path
+    wal: Path
+    moments: dict[int, datetime]
+    """When each row was there."""
+
+
+def as_postgres(work: Callable[[], None]) -> None:
+    """Run it in a process of the user that PostgreSQL runs as; it refuses root."""
+
+    def child() -> None:
+        # pytest's own files stay root's.
+        try:
+            if os.geteuid() == 0:
+                user = pwd.getpwnam("postgres")
+                os.initgroups("postgres", user.pw_gid)
+                os.setgid(user.pw_gid)
+                os.setuid(user.pw_uid)
+            os.chdir("/")
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(120)
+    assert process.exitcode == 0, "see the captured output"
+
+
+def written(source: PostgreSQL, *numbers: int) -> dict[int, datetime]:
+    moments = {}
+    connection = psycopg2.connect(host=source.address, port=source.port, user="postgres", dbname="postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute("create table if not exists ledger (number int primary key)")
+        for number in numbers:
+            cursor.execute("insert into ledger values (%s)", (number,))
+            cursor.execute("select clock_timestamp()")
+            moments[number] = cursor.fetchone()[0]
+    connection.close()
+    return moments
+
+
+def rows(server: Server) -> list[int]:
+    connection = psycopg2.connect(server.dsn())
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select number from ledger order by 1")
+        found = [number for (number,) in cursor.fetchall()]
+        cursor.execute("insert into ledger values (-1)")
+        connection.rollback()
+    connection.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder into which PostgreSQL's user comes, too."""
+    with tempfile.TemporaryDirectory(prefix="rag-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def backup(place: Path) -> Backup:
+    """Rows 1 and 2 are in the base, 3 to 5 in the log alone, the last of it in a segment that was never full."""
+    folder = place / "made"
+    folder.mkdir()
+    base, wal = folder / "base", folder / "wal"
+    with postgresql(folder, settings="-c wal_level=replica") as source:
+        for made in (base, wal):
+            made.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                shutil.chown(made, "postgres")
+        prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        where = ["-h", source.address, "-p", str(source.port), "-U", "postgres"]
+        receive = [str(source.programs / "pg_receivewal"), *where, "-D", str(wal)]
+        receiver = subprocess.Popen(receive, cwd="/", user="postgres" if os.geteuid() == 0 else None)
+        moments = written(source, 1, 2)
+        wait_for("the log is being received", lambda: any(wal.glob("*.partial")))
+        copy = [str(source.programs / "pg_basebackup"), *where, "-D", str(base / "data"), "-X", "none", "-c", "fast"]
+        subprocess.run([*prefix, *copy, "--no-sync"], check=True, cwd="/")
+        moments |= written(source, 3)
+        connection = psycopg2.connect(host=source.address, port=source.port, user="postgres", dbname="postgres")
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_switch_wal()")
+        connection.close()
+        moments |= written(source, 4)
+        time.sleep(0.05)
+        moments |= written(source, 5)
+        source.stop()
+        # The server waits at its end until it has all of the log.
+        receiver.kill()
+        receiver.wait(20)
+    # As a base from a replica has it.
+    (base / "data/standby.signal").touch()
+    shutil.chown(base / "data/standby.signal", "postgres" if os.geteuid() == 0 else None)
+    return Backup(base, wal, moments)
+
+
+@pytest.fixture
+def copied(backup: Backup, place: Path) -> Iterator[Backup]:
+    """A backup that a test may spoil, and whose server ends with it."""
+    folder = place / "spoilt"
+    folder.mkdir()
+    for name, source in (("base", backup.base), ("wal", backup.wal)):
+        subprocess.run(["cp", "-a", str(source), str(folder / name)], check=True)
+    yield Backup(folder / "base", folder / "wal", backup.moments)
+    recovered.end_left(folder)
+    shutil.rmtree(folder)
+
+
+def test_everything_that_was_received_is_there_and_writes_are_taken(copied: Backup) -> None:
+    partial = next(copied.wal.glob("*.partial"))
+    # As it looks while its first zeros are not written.
+    os.truncate(partial, SEGMENT // 2)
+
+    def work() -> None:
+        before = sorted(path.name for path in copied.wal.iterdir())
+        assert "successfully verified" in recovered.verified(copied.base)
+        with running(prepared(copied.base, copied.wal, port=free_port()), 60) as server:
+            assert rows(server) == [1, 2, 3, 4, 5]
+            assert "/" in server.reached()[0]
+        assert server.pid() is None
+        assert sorted(path.name for path in copied.wal.iterdir()) == before
+
+    as_postgres(work)
+
+
+def test_a_moment_is_reached_and_what_came_after_it_is_not_there(copied: Backup) -> None:
+    moment = copied.moments[4] + (copied.moments[5] - copied.moments[4]) / 2
+
+    def work() -> None:
+        with running(prepared(copied.base, copied.wal, moment, port=free_port()), 60) as server:
+            assert rows(server) == [1, 2, 3, 4]
+
+    as_postgres(work)
+
+
+def test_a_moment_that_the_log_does_not_reach_is_an_error(copied: Backup) -> None:
+    def work() -> None:
+        server = prepared(copied.base, copied.wal, datetime.now(UTC) + timedelta(hours=1), port=free_port())
+        with pytest.raises(RecoveryError, match="recovery ended before configured recovery target was reached"):
+            server.start(60)
+        assert server.pid() is None
+
+    as_postgres(work)
+
+
+def test_a_file_that_cannot_be_copied_is_not_taken_for_the_end_of_the_log(copied: Backup) -> None:
+    newest = next(copied.wal.glob("*.partial"))
+    newest.unlink()
+    # Reading it fails after its beginning was seen.
+    newest.with_suffix("").mkdir()
+
+    def work() -> None:
+        server = prepared(copied.base, copied.wal, port=free_port())
+        with pytest.raises(RecoveryError, match="could not restore file"):
+            server.start(60)
+
+    as_postgres(work)
+
+
+def test_a_changed_byte_of_the_base_is_named(copied: Backup) -> None:
+    path = copied.base / "data/PG_VERSION"
+    path.write_text(path.read_text().strip() + " ")
+
+    def work() -> None:
+        with pytest.raises(RecoveryError, match=r"checksum mismatch.*PG_VERSION"):
+            recovered.verified(copied.base)
+
+    as_postgres(work)
+
+
+def test_a_server_that_was_left_is_ended_by_where_it_works_and_nobody_else_is(copied: Backup) -> None:
+    def work() -> None:
+        server = prepared(copied.base, copied.wal, port=free_port())
+        server.start(60)
+        assert server.pid()
+
+    as_postgres(work)
+    stranger = subprocess.Popen(["sleep", "60"], cwd="/")
+
+    ended = recovered.end_left(copied.base.parent)
+
+    assert "postgres" in ended
+    assert stranger.poll() is None
+    stranger.kill()
+    stranger.wait()
+    assert recovered.end_left(copied.base.parent) == []
