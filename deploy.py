@@ -5,6 +5,7 @@ from pyinfra import host
 from inventories.settings import Machine, Site
 from tasks.access import access
 from tasks.app import app
+from tasks.backup import backup
 from tasks.base import base
 from tasks.chroma import chroma
 from tasks.database import database
@@ -56,3 +57,8 @@ barrier(name="Models, indexes and proxies answer")
 if "app" in machine.roles:
     app(site=site, machine=machine)
 barrier(name="The platform answers")
+
+# Its canaries are rows of the application's schema.
+if "backup" in machine.roles:
+    backup(site=site, machine=machine)
+barrier(name="The log is received")

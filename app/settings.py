@@ -235,7 +235,7 @@ def load() -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path} = not TOML; {error}") from None
     except ValidationError as error:
-        raise ConfigurationError(f"{_first_problem(error)}; edit {path}") from None
+        raise ConfigurationError(f"{first_problem(error)}; edit {path}") from None
 
 
 def credential(name: str) -> str:
@@ -271,7 +271,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _first_problem(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """The first key that cannot be used, and why."""
     problem = error.errors()[0]
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])

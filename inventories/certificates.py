@@ -60,7 +60,7 @@ def certificates(site: Site, machine: Machine) -> list[Certificate]:
     if "app" in machine.roles:
         held.append(certificate("app", "rag"))
     if "backup" in machine.roles:
-        held.append(certificate("backup", "root"))
+        held.append(certificate("backup", "rag-backup"))
     if machine.roles & {"app", "balancer", "inference"}:
         held.append(certificate("proxy", "haproxy"))
     if "balancer" in machine.roles:

@@ -18,6 +18,7 @@ SECTIONS = (
     "Limits",
     "Quota",
     "Retention",
+    "Backup",
     "Oidc",
 )
 HEAD = """\

@@ -85,6 +85,8 @@ METRICS_DOOR = 8444
 WORKER_METRICS_DOOR = 8445
 INDEX_METRICS_DOOR = 8446
 OLLAMA_DOOR = 11443
+RESTORED = 5433
+REST_DOOR = 8448
 INFERENCE_POOL = 11435
 CHROMA = 8000
 VRRP = "vrrp"
@@ -102,6 +104,7 @@ def flows(site: Site) -> tuple[Flow, ...]:
         Flow("app", "database", POSTGRESQL, "documents, passages, users"),
         Flow("database", "database", POSTGRESQL, "streaming replication"),
         Flow("backup", "database", POSTGRESQL, "the write-ahead log and base backups"),
+        Flow("database", "backup", RESTORED, "a restored database is fetched from where it was restored"),
         Flow("database", "database", PATRONI, "Patroni asks its peers before a failover"),
         Flow("database", "etcd", ETCD, "the primary's lease"),
         Flow("etcd", "etcd", ETCD, "health of the whole cluster from any member"),

@@ -55,6 +55,9 @@ KINDS = (
     Kind("database-read-password", "the application's role that only reads", _password),
     Kind("monitor-password", "reads PostgreSQL's figures", _password),
     Kind("backup-password", "the backup host fetches the write-ahead log and base backups with it", _password),
+    Kind("repository-password", "the backup host's own key of its repositories", _password),
+    Kind("drill-password", "the key of the same repositories that restore drills use", _password),
+    Kind("push-password", "encrypts what other hosts push into their repositories", _password),
     Kind("token-key", "signs the tokens of signed-in users", _password),
     Kind("admin-password", "the first administrator's password", _password),
 )

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from inventories.backup import Backup
 from inventories.frozen import Frozen, SettingsError
 from inventories.oidc import SECRET, Oidc
 from inventories.public_keys import is_public_key
@@ -14,6 +15,7 @@ from inventories.services import Application, Database, Etcd, Inference, Limits,
 # A site file needs no other module.
 __all__ = [
     "Application",
+    "Backup",
     "Database",
     "Etcd",
     "Frozen",
@@ -107,6 +109,7 @@ class Site(Frozen):
     limits: Limits = Field(default=Limits(), description="see below")
     quota: Quota = Field(default=Quota(), description="see below")
     retention: Retention = Field(default=Retention(), description="see below")
+    backup: Backup = Field(default=Backup(), description="see below")
     oidc: Oidc | None = Field(default=None, description="where people sign in besides; none: with passwords alone")
     secrets: dict[str, SecretStr] = Field(default={}, description="what `make secrets` made", repr=False)
 

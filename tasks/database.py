@@ -159,7 +159,7 @@ def _roles(site: Site) -> list[Role]:
         Role("rag", site.secret("database-password")),
         Role("rag_read", site.secret("database-read-password")),
         Role("rag_monitor", site.secret("monitor-password"), member_of="pg_monitor"),
-        Role("rag_backup", site.secret("backup-password"), replicating),
+        Role("rag_backup", site.secret("backup-password"), replicating, member_of="pg_read_all_data"),
     ]
 
 

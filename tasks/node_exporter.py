@@ -30,7 +30,7 @@ def node_exporter(site: Site, machine: Machine) -> None:
     ]
     ensure(
         name="Serve the machine's figures",
-        directories=[Directory("/var/lib/prometheus/node-exporter", "755", "prometheus", "prometheus")],
+        directories=[_textfiles(machine)],
         files=files,
         units=[Unit(UNIT, reads=(*(file.path for file in files), CERTIFICATE))],
         check=Check(
@@ -38,3 +38,9 @@ def node_exporter(site: Site, machine: Machine) -> None:
             f"https://{machine.name}:{NODE_EXPORTER}/"
         ),
     )
+
+
+def _textfiles(machine: Machine) -> Directory:
+    # What a backup did and found is written there by its own user.
+    mode, group = ("2775", "rag-backup") if "backup" in machine.roles else ("755", "prometheus")
+    return Directory("/var/lib/prometheus/node-exporter", mode, "prometheus", group)

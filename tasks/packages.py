@@ -25,6 +25,8 @@ OF_ROLE: dict[str, tuple[str, ...]] = {
     "database": ("postgresql-17", "patroni", "python3-etcd"),
     "inference": ("haproxy",),
     "app": ("haproxy", "python3-venv", "libpq5"),
+    # The server's own programs restore what they read, so those of the databases' version.
+    "backup": ("haproxy", "libpq5", "postgresql-17", "restic", "restic-rest-server"),
     "balancer": ("haproxy", "keepalived"),
 }
 
@@ -51,8 +53,8 @@ def packages(site: Site, machine: Machine) -> None:
             absent=["/etc/apt/sources.list.d/debian.sources"],
         )
 
-    if "database" in machine.roles:
-        # PostgreSQL's clusters are Patroni's to make, so the package must not make one.
+    if machine.roles & {"database", "backup"}:
+        # PostgreSQL's clusters are Patroni's and the drills' to make, so the package must not make one.
         ensure(
             name="Keep the PostgreSQL package from making a cluster",
             directories=[Directory("/etc/postgresql-common")],

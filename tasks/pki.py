@@ -179,7 +179,10 @@ def pki(site: Site, machine: Machine) -> None:
     ensure(
         name="Trust the site's CA",
         # Every other group that reads a key comes with its package.
-        users=[User("rag")] if "app" in machine.roles else [],
+        users=[
+            *([User("rag")] if "app" in machine.roles else []),
+            *([User("rag-backup", home="/var/lib/rag-backup")] if "backup" in machine.roles else []),
+        ],
         directories=[Directory("/etc/rag"), Directory(FOLDER)],
         files=[
             File(AUTHORITY, site.secret("authority-certificate").encode()),

@@ -15,14 +15,23 @@ from tasks.facts import quoted
 from tasks.operations import Commands, call
 
 BASE_MB = 1024
-DISK_MB = {"database": 4096, "etcd": 1024, "inference": 4096, "app": 4096}
-MEMORY_MB = {"every": 256, "etcd": 256, "inference": 2048, "app": 512, "balancer": 128, "monitoring": 128}
+DISK_MB = {"database": 4096, "etcd": 1024, "inference": 4096, "app": 4096, "backup": 8192}
+MEMORY_MB = {
+    "every": 256,
+    "etcd": 256,
+    "inference": 2048,
+    "app": 512,
+    "balancer": 128,
+    "monitoring": 128,
+    "backup": 512,
+}
 # What is there already needs no more room.
 WHOLE = {
     "database": "/var/lib/postgresql/*/rag",
     "etcd": "/var/lib/etcd/*",
     "inference": "/var/lib/ollama/models/manifests",
     "app": "/opt/rag/current",
+    "backup": "/var/lib/rag-backup/spool/*",
 }
 CLOCK_SECONDS = 60
 OUR_UNITS = ("etcd.service", "haproxy.service", "ollama.service", "patroni.service", "prometheus-node-exporter.service")

@@ -130,4 +130,4 @@ def _of_database(database: str, owner: str) -> str:
 
 
 def _may_connect(database: str) -> str:
-    return f"GRANT CONNECT ON DATABASE {database} TO {database}, {database}_read;\n"
+    return f"GRANT CONNECT ON DATABASE {database} TO {database}, {database}_read, {database}_backup;\n"

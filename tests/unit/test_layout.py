@@ -40,9 +40,16 @@ MAY_IMPORT = {
     "inventories/frozen.py": PURE,
     "inventories/embeddings.py": set(),
     "inventories/services.py": PURE | {"inventories.embeddings", "inventories.frozen"},
+    "inventories/backup.py": PURE | {"inventories.frozen"},
     "inventories/oidc.py": PURE | {"inventories.frozen"},
     "inventories/settings.py": PURE
-    | {"inventories.frozen", "inventories.oidc", "inventories.public_keys", "inventories.services"},
+    | {
+        "inventories.backup",
+        "inventories.frozen",
+        "inventories.oidc",
+        "inventories.public_keys",
+        "inventories.services",
+    },
     "inventories/public_keys.py": set(),
     "inventories/network.py": PURE | {"inventories.settings"},
     "inventories/sizing.py": PURE | {"inventories.settings"},

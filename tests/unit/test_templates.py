@@ -107,6 +107,16 @@ def test_the_programs_configuration_is_what_the_program_accepts(plans: dict[str,
         assert Settings.model_validate(tomllib.loads(file.content.decode()))
 
 
+def test_the_backups_configuration_is_what_their_program_accepts(plans: dict[str, Plan]) -> None:
+    from app.backup.settings import Settings  # noqa: PLC0415 - as above
+
+    made = [made.files["/etc/rag/backup.toml"] for made in plans.values() if "/etc/rag/backup.toml" in made.files]
+
+    assert len(made) == 4
+    for file in made:
+        assert Settings.model_validate(tomllib.loads(file.content.decode()))
+
+
 def units(made: Plan) -> dict[str, str]:
     return {
         Path(path).name: file.content.decode()

@@ -1,0 +1,30 @@
+"""`python3 -m app.backup VERB`: what each unit of the backup host runs."""
+
+import argparse
+import importlib
+import sys
+
+from app.backup.settings import load
+from app.settings import ConfigurationError, refuse
+
+MODULES = {
+    "receive": "receive",
+}
+"""Verb to the module of this package whose ``run`` does it."""
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 0: good; 1: failed; 2: refused."""
+    parser = argparse.ArgumentParser(prog="python3 -m app.backup", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("receive", help="receive the log until told to stop")
+    options = vars(parser.parse_args(arguments))
+    module = importlib.import_module(f"app.backup.{MODULES[options.pop('verb')]}")
+    try:
+        return int(module.run(load(), **options))
+    except ConfigurationError as error:
+        refuse(error)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,115 @@
+"""Figures in files that node_exporter serves: written in one step, and true after a failure too."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import psycopg2
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.backup.settings import Settings
+
+Labels = tuple[tuple[str, str], ...]
+Figure = tuple[str, float | Mapping[Labels, float]]
+"""What it says, and its value, or one value for each set of labels."""
+Figures = Mapping[str, Figure]
+
+SUCCESS = "rag_backup_last_success_timestamp_seconds"
+
+
+class BackupError(Exception):
+    """The work cannot be done; the message is one line for the operator: thing = value; need; command."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: read from results, never from exit codes alone."""
+
+    well: bool
+    words: str
+    """One line for the journal: what was done, or what is needed and the command that helps."""
+    figures: Figures = field(default_factory=dict)
+
+
+def recorded(settings: Settings, kind: str, work: Callable[[], Outcome]) -> int:
+    """
+    Run ``work``, publish how it ended, and say it in the last line of the journal; the exit code.
+
+    Whatever ``work`` raises is a failure that is published too.
+    """
+    began = time.monotonic()
+    try:
+        outcome = work()
+    except Exception as error:
+        publish(settings, kind, well=False, seconds=time.monotonic() - began)
+        if not isinstance(error, BackupError | OSError | psycopg2.Error):
+            raise
+        outcome = Outcome(False, _one_line(error))
+    else:
+        publish(settings, kind, outcome.figures, well=outcome.well, seconds=time.monotonic() - began)
+    say(f"{kind}: {'done' if outcome.well else 'failed'} in {time.monotonic() - began:.1f} s; {outcome.words}")
+    return 0 if outcome.well else 1
+
+
+def say(line: str) -> None:
+    """A line for the journal, which `systemctl status` shows."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def publish(
+    settings: Settings, kind: str, figures: Figures | None = None, *, well: bool, seconds: float | None = None
+) -> None:
+    """Write the figures of one kind of work; the time of its last success stays what it was after a failure."""
+    now = time.time()
+    success = now if well else _last_success(settings, kind)
+    common: dict[str, tuple[str, float]] = {
+        "rag_backup_last_run_timestamp_seconds": ("End of the last run of this kind of work.", now),
+        "rag_backup_last_result": ("1: the last run of this kind of work was good, 0: it was not.", float(well)),
+        **({"rag_backup_duration_seconds": ("Length of its last run.", seconds)} if seconds is not None else {}),
+        **({SUCCESS: ("End of its last good run.", success)} if success is not None else {}),
+    }
+    registry = CollectorRegistry()
+    for name, (says, value) in common.items():
+        Gauge(name, says, ["kind"], registry=registry).labels(kind).set(value)
+    for name, (says, values) in (figures or {}).items():
+        _add(registry, name, says, values)
+    path = settings.textfiles / f"rag_backup_{kind}.prom"
+    draft = path.with_suffix(f".{os.getpid()}")
+    draft.write_bytes(generate_latest(registry))
+    # node_exporter is somebody else.
+    draft.chmod(0o644)
+    draft.replace(path)
+
+
+def _add(registry: CollectorRegistry, name: str, says: str, values: float | Mapping[Labels, float]) -> None:
+    if not isinstance(values, Mapping):
+        Gauge(name, says, registry=registry).set(values)
+        return
+    names = [key for key, _ in next(iter(values), ())]
+    gauge = Gauge(name, says, names, registry=registry)
+    for labels, value in values.items():
+        gauge.labels(**dict(labels)).set(value)
+
+
+def _last_success(settings: Settings, kind: str) -> float | None:
+    try:
+        text = (settings.textfiles / f"rag_backup_{kind}.prom").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return next(
+        (
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == SUCCESS
+        ),
+        None,
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
