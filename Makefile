@@ -21,6 +21,7 @@ define timed
 endef
 
 .PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret keep-secret deploy docs release locks
+.PHONY: restore restored-end
 .PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
 help: ## these lines
@@ -106,6 +107,14 @@ resume: setup ## automatic failover works again
 
 remove-member: setup ## take a member away for good: MEMBER=db3
 	$(CLUSTER) remove-member $(MEMBER)
+
+RECOVERY = @.venv/bin/python -m tasks.recovery $(SITE)
+
+restore: setup ## the database as it was: TO="2026-11-22 08:00" or latest, beside production; IN_PLACE=1 instead of it
+	$(RECOVERY) restore --to '$(TO)' $(if $(IN_PLACE),--in-place) --confirm '$(CONFIRM)'
+
+restored-end: setup ## the restored copy gone from the backup host
+	$(RECOVERY) end
 
 docs: setup ## docs/settings.md anew from the settings
 	@.venv/bin/python -m inventories.describe > build/settings.md && mv build/settings.md docs/settings.md

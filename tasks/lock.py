@@ -62,14 +62,14 @@ class Holder:
 
 
 @contextmanager
-def alone(site: Site, action: str) -> Iterator[None]:
+def alone(site: Site, action: str, machines: tuple[Machine, ...] = ()) -> Iterator[None]:
     """
-    Nobody else acts on the cluster meanwhile: a lock on every database machine that answers.
+    Nobody else acts on the cluster meanwhile: a lock on every database machine, or of those given, that answers.
 
     It ends with this process, or a minute after this computer fell silent.
     """
     who = f"{action} by {getuser()} on {gethostname()} since {time.strftime('%H:%M:%S')}"
-    holders = [Holder(site, machine, who) for machine in site.having("database")]
+    holders = [Holder(site, machine, who) for machine in machines or site.having("database")]
     ended = threading.Event()
 
     def beat() -> None:
@@ -82,7 +82,7 @@ def alone(site: Site, action: str) -> Iterator[None]:
         if busy := next((line for line in said if line not in {"held", ""}), ""):
             raise RefusedError(f"{action} = refused; another action runs: {busy}; wait for its end")
         if not any(said):
-            raise RefusedError(f"{action} = refused; no database machine of {site.name} answers; make cluster")
+            raise RefusedError(f"{action} = refused; no machine of {site.name} answers; make cluster")
         threading.Thread(target=beat, daemon=True).start()
         yield
     finally:

@@ -1,0 +1,103 @@
+"""`make restore` and the other verbs that bring something back: exit 0 done, 1 stopped, 2 refused."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pyinfra.api.exceptions import PyinfraError
+
+from inventories.settings import SettingsError, Site
+from tasks import in_place, restored
+from tasks.cluster import site_of
+from tasks.in_place import Order, Phases
+from tasks.lock import alone
+from tasks.members import RefusedError
+from tasks.moments import moment_of, shown
+
+
+def arguments(words: list[str]) -> argparse.Namespace:
+    """What the Makefile passes on."""
+    parser = argparse.ArgumentParser(prog="make restore", description=__doc__)
+    parser.add_argument("site")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    restore = verbs.add_parser("restore")
+    restore.add_argument("--to", default="")
+    restore.add_argument("--in-place", action="store_true")
+    restore.add_argument("--confirm", default="")
+    verbs.add_parser("end")
+    return parser.parse_args(words)
+
+
+def guard(site: Site, given: str) -> Callable[[list[str]], None]:
+    """Say what will be lost, and go on only when the site's name is given or typed."""
+
+    def agreed(lines: list[str]) -> None:
+        print("\n".join(f"  {line}" for line in lines), flush=True)
+        typed = given
+        if not typed and sys.stdin.isatty():
+            typed = input(f"  the site's name, if that is wanted ({site.name}): ").strip()
+        if typed != site.name:
+            raise RefusedError(
+                f"CONFIRM = {typed or '(nothing)'}; {site.name} is needed, nothing was changed; CONFIRM={site.name}"
+            )
+
+    return agreed
+
+
+def beside(site: Site, to: str, phases: Phases) -> None:
+    """A copy of that moment on the backup host; production is not touched."""
+    keeper = restored.keeper_of(site)
+    moment = moment_of(to, datetime.now(UTC))
+    with alone(site, "restore", (keeper,)):
+        restored.refuse_outside(restored.window(site, keeper), moment)
+        request = {"to": moment.isoformat() if moment else None}
+        copy = restored.make(site, keeper, request, phases.say)
+    rows = ", ".join(f"{count} {name}" for name, count in copy.rows.items())
+    print(f"restored beside production: {shown(moment)}; its newest canary is of {copy.reached or '(none)'}; {rows}")
+    print("\n".join(restored.look_into(site, keeper)))
+
+
+def act(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
+    """Do what the verb says."""
+    if wanted.verb == "end":
+        restored.end(site, restored.keeper_of(site))
+        phases.say("the restored copy is gone")
+    elif wanted.in_place:
+        before = wanted.to == "before"
+        to = None if before else moment_of(wanted.to, datetime.now(UTC))
+        in_place.recover(site, Order(to, before), guard(site, wanted.confirm), phases)
+        print(phases.table())
+        print(f"old data: /var/lib/postgresql/*/rag.before-* on each database machine; remove them when all is well; "
+              f"the way back: make restore SITE={site.name} TO=before IN_PLACE=1")  # fmt: skip
+    else:
+        beside(site, wanted.to, phases)
+
+
+def main(words: list[str]) -> int:
+    """SITE VERB …"""
+    wanted = arguments(words)
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
+
+    try:
+        act(site_of(wanted.site), wanted, Phases(say, time.monotonic))
+    except (RefusedError, SettingsError) as refused:
+        print(refused, file=sys.stderr)
+        return 2
+    except PyinfraError as stopped:
+        print(stopped, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            f"{wanted.verb} = interrupted; the same command goes on; make cluster SITE={wanted.site}", file=sys.stderr
+        )
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

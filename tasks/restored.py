@@ -1,0 +1,154 @@
+"""The restored copy on the backup host: asked for, waited for, looked into, ended."""
+
+import json
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from inventories.settings import Machine, Site
+from tasks.members import RefusedError, StoppedError
+from tasks.patroni import Say
+from tasks.ssh import ask
+
+FOLDER = "/var/lib/rag-backup"
+UNIT = "rag-restored.service"
+PORT = 5433
+COPY = f"{FOLDER}/scratch/restored"
+LONGEST = 24 * 3600.0
+"""Seconds for a restore: a big repository is read at the speed of its disk."""
+TOLD_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What the restored copy holds."""
+
+    to: str
+    reached: str
+    """When its newest canary was written; empty where there is none."""
+    rows: Mapping[str, int]
+    canary: int
+    schema: str
+    timeline: int
+    bytes: int
+    size: int
+    base: str
+    log: tuple[str, ...]
+    seconds: Mapping[str, float]
+
+
+def keeper_of(site: Site) -> Machine:
+    """The backup host."""
+    if not site.having("backup"):
+        raise RefusedError(
+            f"machines with role backup = 0; one is needed; add it to inventories/{site.name} and deploy"
+        )
+    return site.having("backup")[0]
+
+
+def verb_on(site: Site, keeper: Machine, verb: str, seconds: float = 120) -> str:
+    """What a verb of the backup program prints, run as its units run it."""
+    program = "/opt/rag/current"
+    words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--uid=rag-backup"]
+    words += ["--property=LoadCredential=repository-password", f"--working-directory={program}"]
+    words += [f"--setenv=PYTHONPATH={program}/lib:{program}", "/usr/bin/python3", "-m", "app.backup", *verb.split()]
+    return ask(site, keeper, shlex.join(words), seconds=seconds, what=f"backup {verb}")
+
+
+def window(site: Site, keeper: Machine) -> dict[str, Any]:
+    """From when to when any moment can be brought back."""
+    told: dict[str, Any] = json.loads(verb_on(site, keeper, "window"))
+    return told
+
+
+def refuse_outside(told: Mapping[str, Any], to: datetime | None) -> None:
+    """Refuse a moment that no backup bears."""
+    first, last = (datetime.fromisoformat(told[name]) for name in ("first", "last"))
+    if to is not None and not first <= to <= last:
+        raise RefusedError(
+            f"TO = {to:%Y-%m-%d %H:%M:%S%z}; a moment from {first:%Y-%m-%d %H:%M:%S%z} to {last:%Y-%m-%d %H:%M:%S%z} "
+            "is needed, or latest; the repository holds no other"
+        )
+
+
+def busy(site: Site, keeper: Machine) -> str:
+    """What is known of a copy that is there already; empty: there is none."""
+    script = (
+        f"systemctl is-active --quiet {UNIT} || systemctl show {UNIT} --property ActiveState --value | grep -q ing$"
+    )
+    since = f"systemctl show {UNIT} --property StateChangeTimestamp --value"
+    return ask(site, keeper, f"if {script}; then {since}; fi")
+
+
+def make(site: Site, keeper: Machine, request: dict[str, Any], say: Say) -> Copy:
+    """Restore beside production and start the server; say each step that the backup host tells."""
+    if since := busy(site, keeper):
+        raise RefusedError(
+            f"restore = refused; {keeper.name} has a restored copy since {since}, one at a time is possible; "
+            f"make restored-end SITE={site.name}"
+        )
+    members = {machine.name: str(machine.address) for machine in site.having("database")}
+    put = f"install -m 600 -o rag-backup -g rag-backup /dev/stdin {FOLDER}/run/restore.json"
+    ask(site, keeper, put, json.dumps(request | {"members": members}), what="write the request")
+    begin = f"systemctl reset-failed {UNIT} 2>/dev/null; date +%s; systemctl start --no-block {UNIT}"
+    since = ask(site, keeper, begin)
+    _wait(site, keeper, since, say)
+    return copy_of(ask(site, keeper, f"cat {COPY}/restored.json"))
+
+
+def copy_of(text: str) -> Copy:
+    """Read what the backup host says of the copy."""
+    told = json.loads(text)
+    return Copy(**(told | {"log": tuple(told["log"])}))
+
+
+def _wait(site: Site, keeper: Machine, since: str, say: Say) -> None:
+    asked = (
+        f"systemctl show {UNIT} --property ActiveState --value; "
+        f"journalctl -u {UNIT} -o cat --since @{since} _COMM=python3; du -sm {COPY} 2>/dev/null | cut -f 1; true"
+    )
+    seen, told, end = 0, time.monotonic(), time.monotonic() + LONGEST
+    while time.monotonic() < end:
+        state, *lines = ask(site, keeper, asked, seconds=300).splitlines()
+        size = lines.pop() if lines and lines[-1].isdigit() else "0"
+        for line in lines[seen:]:
+            say(f"{keeper.name}: {line}")
+        seen, told = len(lines), time.monotonic() if lines[seen:] else told
+        if state == "active":
+            return
+        if state in {"failed", "inactive"}:
+            why = lines[-1] if lines else f"journalctl -u {UNIT} -n 50 there"
+            raise (RefusedError if "= refused" in why else StoppedError)(f"{keeper.name}: {why}")
+        if time.monotonic() - told > TOLD_SECONDS:
+            told = time.monotonic()
+            say(f"{keeper.name}: {size} MB are restored")
+        time.sleep(0.5)
+    raise StoppedError(f"{keeper.name}: restore = not done in {LONGEST:.0f} s; journalctl -u {UNIT} -n 50 there")
+
+
+def end(site: Site, keeper: Machine) -> None:
+    """Stop the copy's server and remove the copy."""
+    ask(site, keeper, f"systemctl stop {UNIT}", seconds=900)
+
+
+def query(site: Site, keeper: Machine, statement: str, seconds: float = 300) -> str:
+    """What a statement returns in the copy; it travels on standard input."""
+    psql = f"cd /; runuser -u rag-backup -- psql --no-psqlrc --quiet --tuples-only --no-align {_place()} rag"
+    return ask(site, keeper, f"{psql} --set ON_ERROR_STOP=1", statement, seconds=seconds, what="ask the copy")
+
+
+def look_into(site: Site, keeper: Machine) -> list[str]:
+    """The lines that a person types to look into the copy, to take a table out of it, and to end it."""
+    there = f"ssh -t {site.ssh.user}@{keeper.address} sudo -u rag-backup"
+    return [
+        f"look into it:   {there} psql {_place()} rag",
+        f"take a table:   {there.replace(' -t', '')} pg_dump {_place()} --data-only --table grants rag > grants.sql",
+        f"end it:         make restored-end SITE={site.name}",
+    ]
+
+
+def _place() -> str:
+    return f"-h {COPY}/server -p {PORT} -U postgres"

@@ -1,0 +1,130 @@
+"""What a recovery is told, what it refuses, and what it tells Patroni; no machine is there."""
+
+import json
+import shlex
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from inventories.settings import Site
+from tasks import in_place, recovery, restored, swap
+from tasks.in_place import Phases
+from tasks.members import RefusedError
+from tasks.moments import moment_of, shown, stamp
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+WINDOW = {"first": "2026-11-20T01:00:00+00:00", "last": "2026-11-22T11:59:40+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "moment"),
+    [
+        ("latest", None),
+        ("2026-11-22 08:00+00:00", datetime(2026, 11, 22, 8, tzinfo=UTC)),
+        ("2026-11-22T08:00:30Z", datetime(2026, 11, 22, 8, 0, 30, tzinfo=UTC)),
+        ("2026-11-22 08:00:00+01:00", datetime(2026, 11, 22, 7, tzinfo=UTC)),
+        # Without a zone it is the time of the computer at which it was typed.
+        ("2026-11-22 08:00", datetime(2026, 11, 22, 8).astimezone()),
+    ],
+)
+def test_a_moment_is_read_as_typed(typed: str, moment: datetime | None) -> None:
+    assert moment_of(typed, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [
+        ("", "TO = (nothing); a moment or latest is needed"),
+        ("yesterday", "TO = yesterday; a moment or latest is needed"),
+        ("2026-13-22 08:00", "a moment or latest is needed"),
+        ("2026-11-22 12:00:01+00:00", "a moment that is over is needed, it is 2026-11-22 12:00:00"),
+    ],
+)
+def test_what_is_no_moment_of_the_past_is_refused_in_one_line(typed: str, why: str) -> None:
+    with pytest.raises(RefusedError, match="TO = ") as refused:
+        moment_of(typed, NOW)
+
+    assert why in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_moment_is_shown_so_that_nobody_mistakes_its_zone() -> None:
+    assert shown(NOW).endswith("UTC)") or shown(NOW) == "2026-11-22 12:00:00 UTC"
+    assert shown(None) == "the newest moment"
+    assert stamp(NOW) == "20261122T120000Z"
+
+
+def test_a_moment_that_no_backup_bears_is_refused_with_the_window() -> None:
+    restored.refuse_outside(WINDOW, None)
+    restored.refuse_outside(WINDOW, NOW - timedelta(hours=1))
+    for moment in (NOW, NOW - timedelta(days=30)):
+        with pytest.raises(RefusedError) as refused:
+            restored.refuse_outside(WINDOW, moment)
+        assert "from 2026-11-20 01:00:00+0000 to 2026-11-22 11:59:40+0000 is needed" in str(refused.value)
+
+
+def test_the_first_member_copies_the_recovered_server_by_its_certificate_alone(prod: Site) -> None:
+    shared = {"ttl": 20, "primary_stop_timeout": 17}
+
+    made = swap.bootstrap_of(prod, prod.machine("db1"), swap.Source("ops1", 5433), shared)
+
+    # What a person had set for the cluster is set for the new one.
+    assert made["bootstrap"]["dcs"] == shared
+    assert made["bootstrap"]["method"] == "restored"
+    words = shlex.split(made["bootstrap"]["restored"]["command"])
+    assert words[0] == "/usr/lib/postgresql/17/bin/pg_basebackup"
+    assert "--pgdata=/var/lib/postgresql/17/rag" in words
+    link = next(word for word in words if word.startswith("--dbname="))
+    assert "host=ops1 port=5433 user=replicator sslmode=verify-full" in link
+    assert "sslcert=/etc/rag/pki/postgresql.crt" in link
+    assert "password" not in json.dumps(made)
+
+
+def test_settings_that_nobody_could_ask_for_are_left_to_the_deploy_s(prod: Site) -> None:
+    made = swap.bootstrap_of(prod, prod.machine("db1"), swap.Source("ops1", 5433), {})
+
+    assert "dcs" not in made["bootstrap"]
+
+
+def test_what_will_be_lost_is_named() -> None:
+    told = {"actions": {"document.upload": 3, "user.create": 1}, "documents": ["manuals/crane.pdf"]}
+
+    said = in_place.said_of(told, NOW)
+
+    assert "lost: 3 × document.upload, 1 × user.create" in said[0]
+    assert "manuals/crane.pdf" in said[1]
+    assert "nothing was written down after" in in_place.said_of({"actions": {}, "documents": []}, NOW)[0]
+    assert "nothing that reached the backup host is lost" in in_place.said_of(told, None)[0]
+
+
+@pytest.mark.parametrize("given", ["", "prod2", "PROD", "yes"])
+def test_without_the_site_s_name_nothing_is_done(
+    prod: Site, given: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: PTH123, SIM115 - what a timer has for a terminal
+
+    with pytest.raises(RefusedError, match="prod is needed, nothing was changed; CONFIRM=prod"):
+        recovery.guard(prod, given)(["3 documents are lost"])
+
+    assert "3 documents are lost" in capsys.readouterr().out
+
+
+def test_with_the_site_s_name_it_is_done(prod: Site) -> None:
+    recovery.guard(prod, "prod")([])
+
+
+def test_a_site_without_a_backup_host_is_told_so(prod: Site) -> None:
+    machines = tuple(machine for machine in prod.machines if "backup" not in machine.roles)
+
+    with pytest.raises(RefusedError, match="machines with role backup = 0"):
+        restored.keeper_of(prod.model_copy(update={"machines": machines}))
+
+
+def test_the_times_of_a_recovery_are_a_table() -> None:
+    ticks = iter([0.0, 2.0, 5.0, 6.0])
+    phases = Phases(print, lambda: next(ticks))
+    for name in ("restore", "replicas", "restore"):
+        phases.over(name)
+
+    assert phases.seconds == {"restore": 3.0, "replicas": 3.0}
+    assert phases.table().splitlines()[-1].split() == ["together", "6.0", "s"]
