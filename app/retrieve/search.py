@@ -134,13 +134,11 @@ async def _search(searcher: Searcher, wanted: Wanted, space: Space) -> Found:
 
 
 def _lexical(connection: Connection, searcher: Searcher, wanted: Wanted) -> _Lexical:
-    frequencies = searcher.frequencies
-    matches: list[Match] = []
+    frequencies, scope = searcher.frequencies, wanted.scope
     with metrics.LEXICAL_SECONDS.time():
-        asked = frequencies.asked(connection, wanted.scope.collections, wanted.question)
-        if wanted.mode != "vector":
-            matches = matching.matching(connection, wanted.scope, asked.present, searcher.candidates)
-    return _Lexical(asked, matches)
+        if wanted.mode == "vector":
+            return _Lexical(frequencies.asked(connection, scope.collections, wanted.question), [])
+        return _Lexical(*frequencies.matching(connection, scope, wanted.question, searcher.candidates))
 
 
 def _ranked(

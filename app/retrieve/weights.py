@@ -1,6 +1,5 @@
 """How much each word of a question tells: rare words tell what it is about, common ones hardly anything."""
 
-import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from sqlalchemy import Connection
 
 from app.sentences import content_words, parts
 from app.store import matching
+from app.store.matching import EVERYTHING, Match, Scope
 
 Weights = Mapping[str, float]
 
@@ -19,9 +19,6 @@ Weights = Mapping[str, float]
 REMEMBERED_SECONDS = 300.0
 MOST_REMEMBERED = 50_000
 MOST_WORDS = 32
-
-# In a handful of passages one count more or less is chance; this keeps it from deciding.
-SMOOTHING = 2
 
 
 @dataclass(frozen=True)
@@ -47,18 +44,27 @@ class Frequencies:
 
         Of a compound such as wal-sender that occurs nowhere, the parts that do are present.
         """
-        words = list(dict.fromkeys(content_words(question)))[:MOST_WORDS]
-        pieces = [part for word in words for part in _pieces(word)][:MOST_WORDS]
+        words, pieces = _words(question)
         counts: Counter[str] = Counter()
         for collection_id in collections:
             counts.update(self._counts(connection, collection_id, list(dict.fromkeys([*words, *pieces]))))
-        total = max(counts[""], 1)
-        known = {word: math.log1p((total + SMOOTHING) / (count + SMOOTHING)) for word, count in counts.items() if word}
-        found = [one for word in words for one in ([word] if counts[word] else _pieces(word))]
-        return Asked(
-            {word: known[word] for word in words if word in known},
-            {word: known[word] for word in found if counts[word]},
-        )
+        return _weighed(words, counts)
+
+    def matching(self, connection: Connection, scope: Scope, question: str, limit: int) -> tuple[Asked, list[Match]]:
+        """The same, and the passages that share words with the question, best first."""
+        words, pieces = _words(question)
+        # Limits on documents do not change what a word tells, so there both are asked apart.
+        if not pieces and scope.only == EVERYTHING and len(scope.collections) == 1:
+            (collection_id,) = scope.collections
+            counts = self._recalled(collection_id, words)
+            if len(counts) < len(words):
+                counts = self._counts(connection, collection_id, []) | counts
+                known = {word: counts.get(word) for word in words}
+                found = matching.counting(connection, scope, known, max(counts[""], 1), limit)
+                self._remember(collection_id, {word: n for word, n in found.passages.items() if word not in counts})
+                return _weighed(words, Counter({"": counts[""], **found.passages})), found.matches
+        asked = self.asked(connection, scope.collections, question)
+        return asked, matching.matching(connection, scope, asked.present, limit)
 
     def _counts(self, connection: Connection, collection_id: UUID, words: list[str]) -> dict[str, int]:
         counts = self._recalled(collection_id, ["", *words])
@@ -84,6 +90,22 @@ class Frequencies:
                     self._known[collection_id, word] = (until, count)
             while len(self._known) > MOST_REMEMBERED:
                 self._known.popitem(last=False)
+
+
+def _words(question: str) -> tuple[list[str], list[str]]:
+    """The question's words, and the parts of those that are compounds."""
+    words = list(dict.fromkeys(content_words(question)))[:MOST_WORDS]
+    return words, [part for word in words for part in _pieces(word)][:MOST_WORDS]
+
+
+def _weighed(words: Sequence[str], counts: Counter[str]) -> Asked:
+    total = max(counts[""], 1)
+    known = {word: matching.weight(count, total) for word, count in counts.items() if word}
+    found = [one for word in words for one in ([word] if counts[word] else _pieces(word))]
+    return Asked(
+        {word: known[word] for word in words if word in known},
+        {word: known[word] for word in found if counts[word]},
+    )
 
 
 def _pieces(word: str) -> list[str]:

@@ -86,11 +86,15 @@ def connecting_to(settings: Database, host: str) -> Callable[[], Any]:
 
 
 def reading(pool: Engine, work: Work[Result], seconds: float = READ_SECONDS) -> Result:
-    """Run a read; when its server fails, ends or falls silent, again on another, begun within ``seconds``."""
+    """Run a read; when its server fails, ends or falls silent, again on another, begun within ``seconds``.
+
+    Each statement is by itself: in a transaction, too, it would see what others committed before it began.
+    """
     patience = _option(pool, "patience")
+    alone = pool.execution_options(isolation_level="AUTOCOMMIT")
 
     def attempt(tries: int) -> Result:
-        return _run(_connected(pool), work, min(patience, FIRST_READ_SECONDS) if tries == 1 else patience)
+        return _run(_connected(alone), work, min(patience, FIRST_READ_SECONDS) if tries == 1 else patience)
 
     return _repeated(attempt, time.monotonic() + seconds)
 
@@ -175,10 +179,12 @@ def _pinged(servers: Servers, connection: Any, _record: Any, _proxy: Any) -> Non
     """
     try:
         with no_longer_than(PING_SECONDS, connection):
+            # A transaction would begin and end on ways of their own, three times as many.
+            connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(SHOWN)
                 shown = cursor.fetchone()[0]
-            connection.rollback()
+            connection.autocommit = False
     except connection.Error as error:
         raise InvalidatePoolError from error
     if servers.is_stale(shown):

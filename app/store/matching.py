@@ -1,5 +1,6 @@
 """What a search asks of PostgreSQL: words, limits on documents, and vectors where few passages are left to compare."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -45,6 +46,23 @@ class Match:
     score: float
 
 
+@dataclass(frozen=True)
+class Counted:
+    """In how many passages each word of meaning stands, and the best of these."""
+
+    passages: dict[str, int]
+    matches: list[Match]
+
+
+# In a handful of passages one count more or less is chance; this keeps it from deciding.
+SMOOTHING = 2
+
+
+def weight(passages: int, total: int) -> float:
+    """What a word tells that stands in so many of all passages: the rarer, the more."""
+    return math.log1p((total + SMOOTHING) / (passages + SMOOTHING))
+
+
 # psycopg2 writes the values into the statement, so the planner drops the conditions that limit nothing.
 _WITHIN = """
 p.collection_id = any(cast(:collections as uuid[])) and (:everything or exists (
@@ -56,20 +74,58 @@ p.collection_id = any(cast(:collections as uuid[])) and (:everything or exists (
 ))
 """
 
+# Asked of the index word by word: with all of them at once, each passage's words would be unpacked for every one.
+_FOUND = """
+select wanted.place, p.document_id, p.ordinal from wanted cross join lateral (
+    select p.document_id, p.ordinal from passages p where p.words @@ wanted.query and {within} offset 0
+) p
+"""
+
+# Those that may be among the first: only between equals is it asked how close together the words stand. The hair is
+# for sums that computers make a little different in another order.
+_BEST = """
+select scored.document_id, scored.ordinal, scored.places, ts_rank_cd(p.words, any_of.query, 1) as rank
+from scored join passages p on p.document_id = scored.document_id and p.ordinal = scored.ordinal
+cross join (
+    select cast(string_agg('(' || cast(query as text) || ')', ' | ') as tsquery) as query from present
+) any_of
+where scored.score >= (1 - 1e-12) * (
+    select min(score) from (select score from scored order by score desc limit :limit) first_ones
+)
+"""
+
 # A question asked in plain words rarely has all of them in one passage, so any of them may match. PostgreSQL's own
 # ranks know nothing of rarity: with them, passages full of "default" come before the one on what was asked about.
-_MATCHING = """
+_MATCHING = f"""
 with wanted as materialized (
-    select phraseto_tsquery(words_language(), word) as query, weight
-    from unnest(cast(:words as text[]), cast(:weights as float8[])) as given (word, weight)
-), any_of as materialized (
-    select cast(string_agg('(' || cast(query as text) || ')', ' | ') as tsquery) as query from wanted
-)
-select p.document_id, p.ordinal, (select sum(wanted.weight) from wanted where p.words @@ wanted.query) as score
-from passages p, any_of where p.words @@ any_of.query and {within}
-order by score desc, ts_rank_cd(p.words, any_of.query, 1) desc, p.document_id, p.ordinal
-limit :limit
-"""
+    select place, phraseto_tsquery(words_language(), word) as query, weight
+    from unnest(cast(:words as text[]), cast(:weights as float8[])) with ordinality as given (word, weight, place)
+), found as materialized ({_FOUND}
+), scored as materialized (
+    select document_id, ordinal, sum(weight) as score, bit_or(1::bigint << (place - 1)::int) as places
+    from found join wanted using (place) group by document_id, ordinal
+), present as (select query from wanted)
+{_BEST}
+"""  # noqa: S608 - of our own words only
+
+# The same for words of which not all were counted: all are on the way, and what is known already counts.
+_COUNTED = f"""
+with given as materialized (
+    select place, phraseto_tsquery(words_language(), word) as query, known
+    from unnest(cast(:words as text[]), cast(:known as int[])) with ordinality as given (word, known, place)
+), wanted as materialized (
+    select place, query, known from given where numnode(query) > 0
+), found as materialized ({_FOUND}
+), counted as materialized (
+    select place, coalesce(known, (select count(*) from found where found.place = wanted.place)) as passages from wanted
+), weighted as materialized (
+    select place, ln(1 + cast(:total + :smoothing as float8) / (passages + :smoothing)) as weight from counted
+), scored as materialized (
+    select document_id, ordinal, sum(weight) as score, bit_or(1::bigint << (place - 1)::int) as places
+    from found join weighted using (place) group by document_id, ordinal
+), present as (select query from wanted join counted using (place) where passages > 0)
+select null as document_id, place as ordinal, passages as places, null as rank from counted union all {_BEST}
+"""  # noqa: S608 - of our own words only
 
 _SHARED = """
 with asked as materialized (
@@ -116,10 +172,20 @@ def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str
 
 
 def matching(connection: Connection, scope: Scope, weights: Mapping[str, float], limit: int) -> list[Match]:
-    """The passages that share words with the question, those with the weightiest words first."""
+    """The passages that share words with the question, those with the weightiest words first; 63 words at most."""
     wanted = {"words": list(weights), "weights": list(weights.values()), "limit": limit}
     rows = _rows(connection, _MATCHING, scope, wanted)
-    return [Match(passage_id(row.document_id, row.ordinal), row.score) for row in rows]
+    return _first(rows, list(weights.values()), limit)
+
+
+def counting(connection: Connection, scope: Scope, known: Mapping[str, int | None], total: int, limit: int) -> Counted:
+    """The same where a word weighs by its passages of ``total``, and those not ``known`` are counted on the way."""
+    wanted = {"words": list(known), "known": list(known.values()), "total": total, "smoothing": SMOOTHING}
+    rows = _rows(connection, _COUNTED, scope, {**wanted, "limit": limit})
+    counts = {row.ordinal - 1: row.places for row in rows if row.document_id is None}
+    weights = [weight(counts.get(place, 0), total) for place in range(len(known))]
+    passages = {word: counts[place] for place, word in enumerate(known) if place in counts}
+    return Counted(passages, _first([row for row in rows if row.document_id], weights, limit))
 
 
 def shared(connection: Connection, scope: Scope, weights: Mapping[str, float], ids: Sequence[str]) -> list[Match]:
@@ -147,6 +213,21 @@ def vectors(connection: Connection, scope: Scope, model: str, dimension: int) ->
     rows = _rows(connection, _VECTORS, scope, {"model": model, "dimension": dimension})
     values = np.frombuffer(b"".join(row.embedding for row in rows), dtype="<f4").astype(np.float32)
     return [passage_id(row.document_id, row.ordinal) for row in rows], values.reshape(len(rows), dimension)
+
+
+def _first(rows: Sequence[Row[Any]], weights: Sequence[float], limit: int) -> list[Match]:
+    """Those that weigh most; of equals those whose words stand closer together."""
+    scored = [(-_weighed(row.places, weights), -row.rank, row.document_id, row.ordinal) for row in rows]
+    return [Match(passage_id(document_id, ordinal), -less) for less, _, document_id, ordinal in sorted(scored)[:limit]]
+
+
+def _weighed(places: int, weights: Sequence[float]) -> float:
+    """The sum of the weights at these places, always in one order: equal passages weigh exactly the same."""
+    whole = 0.0
+    for place, one in enumerate(weights):
+        if places >> place & 1:
+            whole += one
+    return whole
 
 
 def _rows(connection: Connection, statement: str, scope: Scope, wanted: dict[str, Any]) -> Sequence[Row[Any]]:

@@ -86,6 +86,17 @@ def test_what_no_other_try_can_mend_is_not_repeated(pool: Engine, statement: str
     assert tries == [1]
 
 
+def test_a_read_takes_no_transaction_and_a_write_is_one(pool: Engine) -> None:
+    def work(connection: Connection) -> bool:
+        # It stands still for as long as a transaction lasts.
+        moments = {connection.execute(text("select now()")).scalar_one() for _ in range(3)}
+        return len(moments) == 1
+
+    one = [writing(pool, work), reading(pool, work), writing(pool, work)]
+
+    assert one == [True, False, True]
+
+
 def test_a_statement_that_nobody_waits_for_any_more_ends(pool: Engine) -> None:
     tries = []
     running = text("select count(*) from pg_stat_activity where query = 'select pg_sleep(600)' and state = 'active'")
