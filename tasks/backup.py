@@ -52,7 +52,12 @@ def backup(site: Site, machine: Machine) -> None:
             Directory(FOLDER, "700", USER, USER),
             *(Directory(f"{FOLDER}/{name}", "700", USER, USER) for name in FOLDERS),
         ],
-        files=[File(CONFIG, configuration), *(credential(name, site.secret(name)) for name in SECRETS)],
+        files=[
+            File(CONFIG, configuration),
+            # A person starts it, by make restore.
+            _unit("rag-restored", version=site.database.version),
+            *(credential(name, site.secret(name)) for name in SECRETS),
+        ],
     )
 
     unit = "/etc/systemd/system/rag-wal.service"
@@ -64,3 +69,8 @@ def backup(site: Site, machine: Machine) -> None:
         ],
         check=Check(f"systemctl is-active rag-wal && grep -q '^rag_backup_wal_receiving 1' {TEXTFILE}", seconds=90),
     )
+
+
+def _unit(name: str, **values: object) -> File:
+    content = rendered(f"backup/{name}.service.j2", release=APP.id, config=CONFIG, **values)
+    return File(f"/etc/systemd/system/{name}.service", content)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from inventories.network import API
+from inventories.network import API, RESTORED
 from inventories.settings import Machine, Site
 from tasks import moments, restored, swap
 from tasks.lock import alone
@@ -219,11 +219,11 @@ def _exchange(site: Site, keeper: Machine, there: list[Machine], copy: Copy, pha
     swap.stop(site, there, say)
     swap.put_aside(site, there, mark, say)
     spool = f"{restored.FOLDER}/spool"
-    aside = f"test ! -e {spool} || mv -T {spool} {restored.FOLDER}/aside-spool-{mark}; "
+    aside = f"test ! -e {spool} || mv -T {spool} {restored.FOLDER}/aside/spool-{mark}; "
     ask(site, keeper, f"{aside}install -d -m 700 -o rag-backup -g rag-backup {spool}")
     swap.forget(site, there[0])
     phases.over("stop the old cluster")
-    swap.begin(site, there[0], swap.Source(keeper.name, restored.PORT), shared, say)
+    swap.begin(site, there[0], swap.Source(keeper.name, RESTORED), shared, say)
     phases.over("first member")
     ask(site, keeper, "systemctl start rag-wal")
     swap.follow(site, there[0], there[1:], say)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from inventories.network import RESTORED
 from inventories.settings import Machine, Site
 from tasks.members import RefusedError, StoppedError
 from tasks.patroni import Say
@@ -15,7 +16,6 @@ from tasks.ssh import ask
 
 FOLDER = "/var/lib/rag-backup"
 UNIT = "rag-restored.service"
-PORT = 5433
 COPY = f"{FOLDER}/scratch/restored"
 LONGEST = 24 * 3600.0
 """Seconds for a restore: a big repository is read at the speed of its disk."""
@@ -151,4 +151,4 @@ def look_into(site: Site, keeper: Machine) -> list[str]:
 
 
 def _place() -> str:
-    return f"-h {COPY}/server -p {PORT} -U postgres"
+    return f"-h {COPY}/server -p {RESTORED} -U postgres"

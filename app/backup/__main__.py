@@ -9,6 +9,8 @@ from app.settings import ConfigurationError, refuse
 
 MODULES = {
     "receive": "receive",
+    "restore": "restore",
+    "window": "window",
 }
 """Verb to the module of this package whose ``run`` does it."""
 
@@ -18,6 +20,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m app.backup", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("receive", help="receive the log until told to stop")
+    verbs.add_parser("restore", help="bring a moment back into scratch/restored; rag-restored.service does it")
+    verbs.add_parser("window", help="from when to when any moment can be brought back, as JSON")
     options = vars(parser.parse_args(arguments))
     module = importlib.import_module(f"app.backup.{MODULES[options.pop('verb')]}")
     try:

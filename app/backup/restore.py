@@ -1,0 +1,243 @@
+"""
+Verb ``restore``: the database as it was at a moment, out of the repositories, in a folder of its own beside production.
+
+What is wanted stands in run/restore.json; what became of it is told in scratch/restored/restored.json.
+rag-restored.service runs this before it starts the server, and empties the folder when it ends.
+"""
+
+import json
+import os
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from app.backup import recovered, restic, spool
+from app.backup.choice import Choice, OutsideError, choose, said, window_of, with_earlier
+from app.backup.settings import Settings
+
+PORT = 5433
+ROOM = 512 << 20
+"""Bytes beside base and log: what recovery writes, and the server's own log."""
+PATIENCE = 24 * 3600.0
+"""Seconds for a recovery: hours of log are replayed about as fast as they are read."""
+COUNTED = ("users", "collections", "documents", "passages", "audit")
+TOO_LATE = "before configured recovery target was reached"
+
+
+class RefusedError(Exception):
+    """Nothing was begun; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted."""
+
+    to: datetime | None = None
+    """None: the newest moment."""
+    base: str = ""
+    log: str = ""
+    """Snapshots by id, where the moment alone does not name them."""
+    members: dict[str, str] = field(default_factory=dict)
+    """Database machine to its address: these may copy the server."""
+
+
+def request_of(text: str) -> Request:
+    """Read the request; a moment without a zone would mean another one on another machine."""
+    told = json.loads(text)
+    to = datetime.fromisoformat(told["to"]) if told.get("to") else None
+    if to is not None and to.tzinfo is None:
+        raise RefusedError(f"to = {told['to']}; a moment with its zone is needed; make restore writes it")
+    return Request(to, told.get("base", ""), told.get("log", ""), dict(told.get("members", {})))
+
+
+def listen_of(settings: Settings, members: dict[str, str]) -> recovered.Listen:
+    """The machines that may copy the server come by their certificate, and as the role of replicas alone."""
+    return recovered.Listen(
+        addresses="*",
+        hba=tuple(f"hostssl replication replicator {each}/32 cert map=members" for each in members.values()),
+        ident=tuple(f"members {name} replicator" for name in members),
+        certificate=settings.cluster.ssl_cert,
+        key=settings.cluster.ssl_key,
+        authority=settings.cluster.ssl_root_cert,
+    )
+
+
+def folder_of(settings: Settings) -> Path:
+    """Where the recovered data and their server lie."""
+    return settings.scratch / "restored"
+
+
+def opened(settings: Settings, kind: str) -> restic.Repository:
+    """The repository of that kind, with the key that the unit was given."""
+    held = Path(os.environ["CREDENTIALS_DIRECTORY"]) / "repository-password"
+    return restic.Repository(str(settings.folder / "repositories" / kind), held)
+
+
+def window(settings: Settings) -> dict[str, Any]:
+    """From when to when any moment can be brought back, with the snapshots that bear it."""
+    bases = restic.snapshots(opened(settings, "base"), tag="base")
+    logs = restic.snapshots(opened(settings, "wal"), tag="wal")
+    found = window_of(bases, logs)
+    return {
+        "first": found.first.isoformat(),
+        "last": found.last.isoformat(),
+        "bases": [{"id": base.id, "at": base.at.isoformat(), "bytes": base.bytes} for base in bases],
+        "log": {"id": logs[-1].id, "at": logs[-1].at.isoformat(), "bytes": logs[-1].bytes, "snapshots": len(logs)},
+    }
+
+
+def run(settings: Settings) -> int:
+    """Bring the moment back and stop the server again, ready to be started; exit code 1 failed, 2 refused."""
+    folder = folder_of(settings)
+    try:
+        wanted = request_of((settings.run / "restore.json").read_text(encoding="utf-8"))
+        told = restored(settings, wanted, folder)
+    except (OutsideError, RefusedError, OSError, KeyError, ValueError) as refused:
+        print(f"restore = refused; {refused}", flush=True)
+        return 2
+    except (restic.RepositoryError, recovered.RecoveryError, psycopg2.Error) as problem:
+        print(f"restore = failed; {' '.join(str(problem).split())}", flush=True)
+        return 1
+    draft = folder / "restored.new"
+    draft.write_text(json.dumps(told, indent=2))
+    draft.replace(folder / "restored.json")
+    print(
+        f"restored to {told['reached'] or 'a database without canaries'} in {sum(told['seconds'].values()):.1f} s: "
+        + ", ".join(f"{count} {name}" for name, count in told["rows"].items()),
+        flush=True,
+    )
+    return 0
+
+
+def restored(settings: Settings, wanted: Request, folder: Path) -> dict[str, Any]:
+    """Lay base and log into ``folder``, recover to the moment, and say what is there."""
+    marks = Marks()
+    bases = restic.snapshots(opened(settings, "base"), tag="base")
+    logs = restic.snapshots(opened(settings, "wal"), tag="wal")
+    choice = choose(bases, logs, wanted.to)
+    if wanted.log:
+        choice = Choice(wanted.base or choice.base, (wanted.log,), None)
+    need = sum(one.bytes for one in (*bases, *logs) if one.id in {choice.base, *choice.log})
+    settings.scratch.mkdir(mode=0o700, exist_ok=True)
+    refuse_without_room(settings.scratch, need)
+    if folder.exists():
+        recovered.end_left(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    marks.set("choose")
+
+    size = restic.restore(opened(settings, "base"), choice.base, folder)
+    print(f"base {choice.base[:8]}: {size / 1e6:.0f} MB in {marks.set('base'):.1f} s", flush=True)
+    size += lay_log(settings, choice, folder / "wal")
+    if lacking(folder):
+        choice = with_earlier(choice, bases, logs)
+        size += lay_log(settings, choice, folder / "wal")
+    if why := lacking(folder):
+        raise recovered.RecoveryError(f"log = {why}; all of it since the base is needed; make restore with another TO")
+    print(f"log of {len(choice.log)} snapshots: {marks.set('log'):.1f} s", flush=True)
+
+    server = recover(settings, wanted, choice, folder)
+    try:
+        told = rows_of(server)
+    finally:
+        server.stop()
+    marks.set("recover")
+    return {
+        "to": said(wanted.to) if wanted.to else "latest",
+        "base": choice.base,
+        "log": list(choice.log),
+        "bytes": size,
+        "seconds": marks.seconds,
+        **told,
+    }
+
+
+def lacking(folder: Path) -> str:
+    """What of the log is missing between the base and the log's end, in words; empty: nothing."""
+    label = (folder / "data" / "backup_label").read_text(encoding="utf-8")
+    begins = re.search(r"^START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+)", label, re.MULTILINE)
+    found = spool.examine(folder / "wal")
+    since = found.whole_since
+    if begins is None or since is None:
+        return "a base without its beginning" if since is not None else "nothing there"
+    if since <= spool.position(begins[1]):
+        return ""
+    return f"missing {found.gaps[-1]}" if found.gaps else f"missing before {found.segments[0].name}"
+
+
+def lay_log(settings: Settings, choice: Choice, folder: Path) -> int:
+    """One snapshot over the other, oldest first, so that what is there twice is the newer one."""
+    folder.mkdir(exist_ok=True)
+    return sum(restic.restore(opened(settings, "wal"), each, folder) for each in choice.log)
+
+
+def recover(settings: Settings, wanted: Request, choice: Choice, folder: Path) -> recovered.Server:
+    """A server at that moment, promoted; between two transactions at the log's end there may be nothing to stop at."""
+    for target in (choice.target, None):
+        listen = listen_of(settings, wanted.members)
+        server = recovered.prepared(folder, folder / "wal", target, port=PORT, listen=listen)
+        try:
+            server.start(PATIENCE)
+        except recovered.RecoveryError as problem:
+            if target is None or TOO_LATE not in str(problem):
+                raise
+            continue
+        return server
+    raise recovered.RecoveryError("recovered database = not started; a base and a log; systemctl start rag-drill")
+
+
+def rows_of(server: recovered.Server) -> dict[str, Any]:
+    """What the recovered database holds, to be compared with what a cluster holds that copied it."""
+    with psycopg2.connect(server.dsn("rag")) as link, link.cursor() as cursor:
+        rows: dict[str, int] = {}
+        for table in COUNTED:
+            cursor.execute(f"select count(*) from {table}")  # noqa: S608 - of our own words only
+            rows[table] = cursor.fetchone()[0]
+        cursor.execute("select to_regclass('canaries') is not null")
+        number, at = 0, None
+        if cursor.fetchone()[0]:
+            cursor.execute("select coalesce(max(number), 0), max(at) from canaries")
+            number, at = cursor.fetchone()
+        cursor.execute("select version_num from alembic_version")
+        schema = cursor.fetchone()[0]
+        cursor.execute("select timeline_id from pg_control_checkpoint()")
+        timeline = cursor.fetchone()[0]
+        cursor.execute("select pg_database_size('rag')")
+        size = cursor.fetchone()[0]
+    return {
+        "rows": rows,
+        "canary": number,
+        "reached": said(at) if at else "",
+        "schema": schema,
+        "timeline": timeline,
+        "size": size,
+    }
+
+
+def refuse_without_room(folder: Path, need: int) -> None:
+    """Raise RefusedError where the folder's disk cannot hold so many bytes beside what recovery writes."""
+    free = shutil.disk_usage(folder).free
+    if free < need + ROOM:
+        raise RefusedError(
+            f"free disk at {folder} = {free >> 20} MB; {(need + ROOM) >> 20} MB are needed; df -h {folder}"
+        )
+
+
+@dataclass
+class Marks:
+    """Seconds of each phase."""
+
+    began: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def set(self, phase: str) -> float:
+        """The phase is over; how long it took."""
+        now = time.monotonic()
+        self.seconds[phase], self.began = round(now - self.began, 2), now
+        return self.seconds[phase]
