@@ -21,7 +21,7 @@ define timed
 endef
 
 .PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret keep-secret deploy docs release locks
-.PHONY: restore restored-end
+.PHONY: restore restored-end drills
 .PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
 help: ## these lines
@@ -115,6 +115,9 @@ restore: setup ## the database as it was: TO="2026-11-22 08:00" or latest, besid
 
 restored-end: setup ## the restored copy gone from the backup host
 	$(RECOVERY) end
+
+drills: setup ## what the restore drills of SITE proved, as a table and as build/drills-SITE-HOST.html
+	@.venv/bin/python -m tasks.drills $(SITE)
 
 docs: setup ## docs/settings.md anew from the settings
 	@.venv/bin/python -m inventories.describe > build/settings.md && mv build/settings.md docs/settings.md

@@ -8,6 +8,7 @@ from app.backup.settings import load
 from app.settings import ConfigurationError, refuse
 
 MODULES = {
+    "drill": "drill",
     "receive": "receive",
     "restore": "restore",
     "window": "window",
@@ -22,6 +23,8 @@ def main(arguments: list[str]) -> int:
     verbs.add_parser("receive", help="receive the log until told to stop")
     verbs.add_parser("restore", help="bring a moment back into scratch/restored; rag-restored.service does it")
     verbs.add_parser("window", help="from when to when any moment can be brought back, as JSON")
+    drill = verbs.add_parser("drill", help="restore the newest backup in a scratch place, and use it")
+    drill.add_argument("--weekly", action="store_true", help="also to a random moment, all documents, a damaged copy")
     options = vars(parser.parse_args(arguments))
     module = importlib.import_module(f"app.backup.{MODULES[options.pop('verb')]}")
     try:

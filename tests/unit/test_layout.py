@@ -19,6 +19,7 @@ SHARED = {
     "tasks.apt",
     "tasks.archives",
     "tasks.dcs",
+    "tasks.drill_page",
     "tasks.facts",
     "tasks.in_place",
     "tasks.lock",
@@ -38,7 +39,7 @@ SHARED = {
     "tasks.wants",
 }
 # What a person types; no service uses it.
-COMMANDS = {"tasks.cluster", "tasks.recovery"}
+COMMANDS = {"tasks.cluster", "tasks.drills", "tasks.recovery"}
 PURE = {"pydantic", "pyinfra.api.exceptions"}
 MAY_IMPORT = {
     "inventories/frozen.py": PURE,

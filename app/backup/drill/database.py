@@ -1,0 +1,238 @@
+"""What the restored PostgreSQL must hold: writes, canaries, whole indexes and pages, the rows and bytes of before."""
+
+import itertools
+import os
+import random
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from app.backup.drill.checks import CheckError
+from app.backup.recovered import Server
+from app.store import migrate
+
+ROLES = ("rag", "rag_owner", "rag_read", "rag_backup")
+# The database's clock may be a little ahead of ours.
+CLOCKS_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Canary:
+    number: int
+    at: datetime
+
+
+@contextmanager
+def connected(server: Server, database: str = "rag", seconds: float = 600) -> Iterator[Any]:
+    """A cursor of the superuser; no statement may take longer."""
+    options = f"-c statement_timeout={int(seconds * 1000)}"
+    connection = psycopg2.connect(server.dsn(database), options=options)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
+
+
+def one(cursor: Any, statement: str, *values: object) -> Any:
+    """The only value of the only row."""
+    cursor.execute(statement, values or None)
+    return cursor.fetchone()[0]
+
+
+def writes(server: Server) -> str:
+    """A row that is committed, which only a primary takes; when that is done the database is back."""
+    with connected(server, seconds=30) as cursor:
+        cursor.execute("create schema rag_drill")
+        cursor.execute("create table rag_drill.written as select now() as at")
+        timeline = one(cursor, "select timeline_id from pg_control_checkpoint()")
+        place = one(cursor, "select pg_current_wal_lsn()::text")
+    return f"a write was taken at {place} on timeline {timeline}"
+
+
+def state(server: Server) -> dict[str, Any]:
+    """Which database this is, and how far it came."""
+    reached, last = server.reached()
+    with connected(server, seconds=30) as cursor:
+        return {
+            "postgresql": one(cursor, "show server_version"),
+            "system_identifier": str(one(cursor, "select system_identifier from pg_control_system()")),
+            "timeline": one(cursor, "select timeline_id from pg_control_checkpoint()"),
+            "lsn": reached,
+            "last_commit": last,
+        }
+
+
+def canaries(server: Server) -> list[Canary]:
+    """All of them, oldest first."""
+    with connected(server, seconds=60) as cursor:
+        cursor.execute("select number, at from canaries order by number")
+        return [Canary(number, at) for number, at in cursor.fetchall()]
+
+
+def recent(found: Sequence[Canary], began: datetime, expected: Mapping[str, Any], most_seconds: float) -> str:
+    """None missing between the first and the last, and the last one is young; its age is what would have been lost."""
+    if not found:
+        raise CheckError("canaries = none; a row every few seconds; systemctl status rag-wal")
+    missing = absent(found)
+    if missing:
+        raise CheckError(f"canaries = without {_listed(missing)} of {found[0].number} to {found[-1].number}; all")
+    last, known = found[-1], int(expected["canary"]["number"] or 0)
+    if last.number < known:
+        raise CheckError(f"canaries = up to {last.number}; at least {known}, which was there when the base was made")
+    lost = (began - last.at).total_seconds()
+    said = f"{found[0].number} to {last.number} without a gap, the last {lost:.1f} s before the drill began"
+    if lost > most_seconds or lost < -CLOCKS_SECONDS:
+        raise CheckError(f"{said}; at most {most_seconds:.0f} s; systemctl status rag-wal, chronyc tracking")
+    return said
+
+
+def absent(found: Sequence[Canary]) -> list[int]:
+    """Numbers that are missing between the first and the last."""
+    numbers = {canary.number for canary in found}
+    return [number for number in range(min(numbers), max(numbers) + 1) if number not in numbers] if numbers else []
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
+
+
+def between(found: Sequence[Canary], since: datetime, chance: random.Random) -> tuple[datetime, Canary, Canary]:
+    """A random moment between two canaries, not close to either, and both of them."""
+    # A canary's time is taken a moment before it is committed.
+    gaps = [
+        (earlier, later)
+        for earlier, later in itertools.pairwise(found)
+        if earlier.at > since and later.at - earlier.at > timedelta(seconds=1)
+    ]
+    if not gaps:
+        raise CheckError(f"window = no two canaries since {since:%Y-%m-%d %H:%M:%S}; a base older than a minute")
+    earlier, later = chance.choice(gaps)
+    return earlier.at + (later.at - earlier.at) * chance.uniform(0.4, 0.6), earlier, later
+
+
+def as_of(server: Server, latest: Sequence[Canary], moment: datetime, last: int) -> str:
+    """Exactly the canaries up to ``last`` are there, and none of the later ones."""
+    there, wanted = {one.number for one in canaries(server)}, {one.number for one in latest if one.number <= last}
+    # What is as old as the retention may have been cleared away between the two moments.
+    if lost := sorted(number for number in wanted - there):
+        raise CheckError(f"{moment:%Y-%m-%d %H:%M:%S} = without canaries {_listed(lost)}; all up to {last}")
+    if early := sorted(number for number in there if number > last):
+        raise CheckError(f"{moment:%Y-%m-%d %H:%M:%S} = with canaries {_listed(early)}; none after {last}")
+    at = moment.astimezone(UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC: canaries up to {last} there, {latest[-1].number - last} later ones not"
+
+
+def indexes(server: Server, seconds: float) -> str:
+    """Every B-tree against its table, each row."""
+    words = [str(server.programs / "pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "--jobs=2"]
+    where = ["-h", str(server.folder), "-p", str(server.port), "-U", "postgres"]
+    done = subprocess.run(
+        [*words, *where],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()
+        raise CheckError(f"pg_amcheck = exit {done.returncode}; whole indexes; {' '.join(said[:3])}")
+    with connected(server) as cursor:
+        count = one(cursor, "select count(*) from pg_index i join pg_class c on c.oid = i.indexrelid"
+                            " join pg_am a on a.oid = c.relam where a.amname = 'btree'")  # fmt: skip
+    return f"{count} indexes of the database hold every row of their tables"
+
+
+def checksums(server: Server, seconds: float) -> str:
+    """Every page of a server that was stopped."""
+    words = [str(server.programs / "pg_checksums"), "--check", "-D", str(server.data)]
+    done = subprocess.run(
+        words, capture_output=True, text=True, timeout=seconds, check=False, env={**os.environ, "LC_ALL": "C"}
+    )
+    bad, blocks = (re.search(rf"{word}:\s+(\d+)", done.stdout) for word in ("Bad checksums", "Blocks scanned"))
+    if done.returncode or not bad or not blocks or int(bad[1]):
+        said = " ".join((done.stderr or done.stdout).split())
+        raise CheckError(f"pg_checksums = exit {done.returncode}; pages as they were written; {said}")
+    return f"{blocks[1]} pages, 0 bad"
+
+
+def tables(server: Server, expected: Mapping[str, Any]) -> str:
+    """
+    Every table of the manifest, and no fewer documents than were there, less those that the change feed says went.
+
+    Rows were counted when the base was made; what came and went until the drill is in the WAL, so no count need be
+    equal.
+    """
+    counted: Mapping[str, int] = expected["tables"]
+    with connected(server) as cursor:
+        cursor.execute("select tablename from pg_tables where schemaname = 'public'")
+        there = {name for (name,) in cursor.fetchall()}
+        if missing := sorted(counted.keys() - there):
+            raise CheckError(f"tables = without {', '.join(missing)}; those of the manifest")
+        rows = {name: int(one(cursor, f'select count(*) from "{name}"')) for name in sorted(there)}  # noqa: S608 - from the catalogue
+        gone = int(
+            one(
+                cursor,
+                "select count(distinct document_id) from changes where kind = 'deleted' and created_at > %s",
+                datetime.fromisoformat(expected["at"]) - timedelta(minutes=5),
+            )
+        )
+    emptied = [name for name in ("alembic_version", "users", "canaries") if counted.get(name) and not rows[name]]
+    if emptied:
+        raise CheckError(f"tables = {', '.join(emptied)} without a row; those that every site has")
+    if rows["documents"] < counted["documents"] - gone:
+        raise CheckError(
+            f"documents = {rows['documents']}; {counted['documents']} less the {gone} that went since the base was made"
+        )
+    return f"{len(counted)} tables, {rows['documents']} documents and {rows['passages']} passages, {gone} deleted since"
+
+
+def schema(server: Server, expected: Mapping[str, Any]) -> str:
+    """This release's schema, or an earlier one that it can migrate, not older than the base's; and the roles."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
+    known = ScriptDirectory.from_config(config)
+    head = known.get_current_head()
+    order = [script.revision for script in known.walk_revisions()][::-1]
+    with connected(server) as cursor:
+        current = one(cursor, "select version_num from alembic_version")
+        cursor.execute("select rolname from pg_roles")
+        missing = sorted(set(ROLES) - {name for (name,) in cursor.fetchall()})
+    if missing:
+        raise CheckError(f"roles = without {', '.join(missing)}; those of the application")
+    if current not in order:
+        raise CheckError(f"schema = {current}; one that this release knows, up to {head}")
+    if expected["schema"] in order and order.index(current) < order.index(expected["schema"]):
+        raise CheckError(f"schema = {current}; at least {expected['schema']}, which the base had")
+    return f"{current}, this release's" if current == head else f"{current}; this release migrates it to {head}"
+
+
+def documents(server: Server, most: int | None) -> str:
+    """The bytes of every document, or of ``most`` taken at random, against their sha256 and size."""
+    sample = "" if most is None else "where id in (select id from documents order by random() limit %s)"
+    with connected(server, seconds=6 * 3600) as cursor:
+        cursor.execute(
+            "select id, file_name, size, encode(sha256(source), 'hex') = sha256 and length(source) = size as whole"  # noqa: S608 - the two above
+            f" from documents {sample}",
+            None if most is None else (most,),
+        )
+        rows = cursor.fetchall()
+        total = one(cursor, "select count(*) from documents")
+    changed = [(identifier, name) for identifier, name, _, whole in rows if not whole]
+    if changed:
+        identifier, name = changed[0]
+        raise CheckError(
+            f"documents = {len(changed)} of {len(rows)} changed, first {identifier} ({name}); their sha256"
+        )
+    return f"{len(rows)} of {total} documents, {sum(size for _, _, size, _ in rows) / 1e6:.1f} MB, byte for byte"

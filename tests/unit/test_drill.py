@@ -1,0 +1,257 @@
+"""A drill's verdicts: what did not run has failed, what is missing is named, and figures say so."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.backup.drill import backups, database, golden, stack
+from app.backup.drill.checks import Check, CheckError, Checks, StoppedError, deadline, stoppable
+from app.backup.drill.database import Canary
+from app.backup.drill.evidence import Evidence, figures
+from app.backup.drill.main import DAILY, WEEKLY
+from app.backup.drill.place import free_port, put_away, scratch
+from app.backup.metrics import publish
+from app.backup.restic import Snapshot
+from app.settings import ConfigurationError
+from tests.unit.backups import settings_in
+
+CHANCE = random.SystemRandom()
+NOW = datetime(2026, 11, 27, 18, 0, tzinfo=UTC)
+
+
+def failing(message: str) -> str:
+    raise CheckError(message)
+
+
+def test_every_check_has_a_verdict_and_only_a_pass_is_well() -> None:
+    checks = Checks(["good", "bad", "broken", "late", "never"])
+
+    assert checks.run("good", 5, lambda: "as it must be")
+    assert not checks.run("bad", 5, lambda: failing("thing = wrong"))
+    assert not checks.run("broken", 5, lambda: str(1 // 0))
+    assert not checks.run("late", 0.05, lambda: time.sleep(5) or "")
+
+    assert [check.verdict for check in checks.all] == [
+        "pass",
+        "fail",
+        "could not run",
+        "could not run",
+        "could not run",
+    ]
+    assert [check.found for check in checks.all][1:3] == [
+        "thing = wrong",
+        "ZeroDivisionError: integer division or modulo by zero",
+    ]
+    assert not checks.well
+
+
+def test_what_needs_a_check_that_did_not_pass_could_not_run_and_says_why() -> None:
+    checks = Checks(["restore", "documents"])
+    checks.run("restore", 5, lambda: failing("a pack is damaged"), needed=True)
+
+    assert not checks.run("documents", 5, lambda: "never asked")
+
+    assert checks.all[1] == Check("documents", "could not run", "not reached, since restore did not pass", 0.0)
+
+
+def test_a_check_that_swallows_errors_does_not_outlive_its_deadline() -> None:
+    def stubborn() -> str:
+        while True:
+            try:
+                time.sleep(10)
+            except Exception:  # noqa: S112 - that is what is tried
+                continue
+
+    checks = Checks(["stubborn"])
+
+    assert not checks.run("stubborn", 0.1, stubborn)
+    assert checks.all[0].found == "not done in 0 s"
+
+
+def test_a_drill_that_is_stopped_tells_so_and_runs_no_further_check() -> None:
+    checks = Checks(["first", "second"])
+    with stoppable():
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        checks.run("first", 20, lambda: time.sleep(20) or "")
+
+    assert not checks.run("second", 5, lambda: "")
+    assert checks.all[0].found == "the drill was stopped"
+    assert checks.all[1].verdict == "could not run"
+
+
+def test_deadlines_leave_nothing_behind() -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    with deadline(5):
+        pass
+
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert not issubclass(StoppedError, Exception)
+
+
+def test_the_weekly_drill_has_all_of_the_daily_ones_checks() -> None:
+    assert set(DAILY) < set(WEEKLY)
+    assert len(set(WEEKLY)) == len(WEEKLY)
+
+
+def canaries(*numbers: int, every: float = 10.0) -> list[Canary]:
+    return [Canary(number, NOW - timedelta(seconds=60 - number * every)) for number in numbers]
+
+
+def test_a_gap_between_canaries_is_named() -> None:
+    with pytest.raises(CheckError, match="without 3 of 1 to 5"):
+        database.recent(canaries(1, 2, 4, 5), NOW, {"canary": {"number": 1}}, 120)
+
+
+def test_the_age_of_the_newest_canary_is_what_would_be_lost() -> None:
+    assert "20.0 s before" in database.recent(canaries(1, 2, 3, 4), NOW, {"canary": {"number": 4}}, 120)
+    for most, known, says in ((15, 1, "at most 15 s"), (120, 9, "at least 9")):
+        with pytest.raises(CheckError, match=says):
+            database.recent(canaries(1, 2, 3, 4), NOW, {"canary": {"number": known}}, most)
+    with pytest.raises(CheckError, match="none"):
+        database.recent([], NOW, {"canary": {"number": 1}}, 120)
+
+
+def test_a_random_moment_lies_between_two_canaries_and_after_the_base() -> None:
+    found = canaries(1, 2, 3, 4, 5)
+
+    for _ in range(50):
+        moment, before, after = database.between(found, found[1].at, CHANCE)
+        assert before.at < moment < after.at
+        assert before.number >= 3
+    with pytest.raises(CheckError, match="no two canaries"):
+        database.between(found, NOW, CHANCE)
+
+
+def snapshot(name: str, seconds_ago: float, size: int = 1000) -> Snapshot:
+    return Snapshot(name, NOW - timedelta(seconds=seconds_ago), (), (), 1, size, 0, 0)
+
+
+def test_the_newest_of_before_the_drill_is_taken_and_its_age_asserted() -> None:
+    bases, wals = [snapshot("old", 90_000), snapshot("new", 3600), snapshot("later", -5)], [snapshot("w", 30)]
+    chosen = backups.newest(bases, wals, NOW)
+
+    assert (chosen.base.id, chosen.wal.id) == ("new", "w")
+    assert "WAL w of 30 s ago" in backups.ages(chosen, NOW, 120)
+    with pytest.raises(CheckError, match="WAL of the last 20 s"):
+        backups.ages(chosen, NOW, 20)
+    with pytest.raises(CheckError, match="a base of the last 26 h"):
+        backups.ages(backups.newest([snapshot("old", 100_000)], wals, NOW), NOW, 120)
+    with pytest.raises(CheckError, match="no snapshot"):
+        backups.newest([], wals, NOW)
+
+
+def test_a_moment_takes_the_base_before_it_and_the_first_log_that_proves_it() -> None:
+    bases = [snapshot("first", 7200), snapshot("second", 600)]
+    wals = [snapshot("a", 3000), snapshot("b", 2000), snapshot("c", 100)]
+    moment = NOW - timedelta(seconds=2500)
+
+    chosen = backups.reaching(bases, wals, moment, moment + timedelta(seconds=10))
+
+    assert (chosen.base.id, chosen.wal.id) == ("first", "b")
+    with pytest.raises(CheckError, match="no snapshot after"):
+        backups.reaching(bases, wals, NOW - timedelta(seconds=50), NOW)
+
+
+def test_the_space_is_asked_for_before_anything_is_written(tmp_path: Path) -> None:
+    chosen = backups.Chosen(snapshot("base", 10, size=1 << 50), snapshot("wal", 1))
+
+    with pytest.raises(CheckError, match="more room"):
+        backups.room(chosen, tmp_path)
+
+
+def test_two_drills_at_once_are_refused_and_what_a_killed_one_left_is_put_away(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    with scratch(settings) as folder:
+        (folder / "left").mkdir()
+        sleeper = subprocess.Popen(["sleep", "60"], cwd=folder / "left")
+        with pytest.raises(ConfigurationError, match="another one runs"), scratch(settings):
+            pass
+    assert sleeper.wait(10) == -signal.SIGKILL
+    assert not folder.exists()
+
+    folder.mkdir()
+    (folder / "of a killed one").touch()
+    with scratch(settings) as again:
+        assert list(again.iterdir()) == []
+    put_away(folder)
+
+
+def test_the_figures_name_each_check_and_are_of_their_kind(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    for kind in ("drill", "drill-weekly"):
+        evidence = Evidence(kind, "lab", NOW, rto_seconds=7.5)  # type: ignore[arg-type]
+        evidence.checks = (Check("restore", "pass", "", 1.0), Check("index", "could not run", "", 0.0))
+        publish(settings, kind, figures(evidence), well=evidence.well, seconds=9.0)
+
+    text = "".join(path.read_text() for path in tmp_path.glob("rag_backup_*.prom"))
+    samples = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples[("rag_backup_drill_check", ("check", "index"), ("kind", "drill"))] == 0
+    assert samples[("rag_backup_drill_check", ("check", "restore"), ("kind", "drill-weekly"))] == 1
+    assert samples[("rag_backup_drill_rto_seconds", ("kind", "drill"))] == 7.5
+    assert not [name for name, *_ in samples if name == "rag_backup_drill_rpo_seconds"]
+    assert samples[("rag_backup_last_result", ("kind", "drill"))] == 0
+    # The parser does not mind a series that is there twice; node_exporter would.
+    assert text.count('rag_backup_drill_rto_seconds{kind="drill"}') == 1
+
+
+def test_the_evidence_is_whole_when_hardly_anything_ran() -> None:
+    evidence = Evidence("drill", "lab", NOW)
+    evidence.checks = (Check("snapshots", "fail", "none", 0.1),)
+
+    read = json.loads(evidence.as_json())
+
+    assert (read["verdict"], read["rto_seconds"], read["checks"][0]["found"]) == ("fail", None, "none")
+    assert read["began"] == "2026-11-27T18:00:00+00:00"
+
+
+def test_the_sentence_that_is_asked_for_is_prose_and_tells_something() -> None:
+    words = (
+        "Yes. 12 | 13 | 14\nThe notice period of the contract with Halden is ninety days from the first of a month."
+        " See [3] for what the other contracts of the house say about notice periods of that kind."
+    )
+
+    assert (
+        golden.best(words) == "The notice period of the contract with Halden is ninety days from the first of a month."
+    )
+    assert golden.best("Too short. 1 | 2 | 3") == ""
+
+
+def test_a_door_that_is_a_socket_is_reached_by_a_port(tmp_path: Path) -> None:
+    door = tmp_path / "pool.sock"
+    code = (
+        "import http.server, socketserver, sys\n"
+        "class H(http.server.BaseHTTPRequestHandler):\n"
+        "    def do_POST(self):\n"
+        "        body = self.rfile.read(int(self.headers['content-length']))\n"
+        "        self.send_response(200); self.end_headers(); self.wfile.write(body[::-1])\n"
+        "    def address_string(self): return ''\n"
+        "    def log_message(self, *_): pass\n"
+        "socketserver.UnixStreamServer(sys.argv[1], H).serve_forever()\n"
+    )
+    server = subprocess.Popen(["python3", "-c", code, str(door)])
+    port = free_port()
+    try:
+        while not door.exists():
+            time.sleep(0.02)
+        with stack.relay(str(door), port):
+            body = b"x" * 300_000 + b"y"
+            said = httpx.post(f"http://127.0.0.1:{port}/", content=body, trust_env=False, timeout=20)
+        assert said.content == body[::-1]
+    finally:
+        server.kill()
+        server.wait()
