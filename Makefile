@@ -21,6 +21,8 @@ define timed
 endef
 
 .PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret keep-secret deploy docs release locks
+.PHONY: restore restored-end restore-document
+
 .PHONY: restore restored-end drills
 .PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
@@ -115,6 +117,9 @@ restore: setup ## the database as it was: TO="2026-11-22 08:00" or latest, besid
 
 restored-end: setup ## the restored copy gone from the backup host
 	$(RECOVERY) end
+
+restore-document: setup ## one document of a moment, in again: TO= DOCUMENT=title, or COLLECTION=name [INTO=collection]
+	$(RECOVERY) document --to '$(TO)' --document '$(DOCUMENT)' --collection '$(COLLECTION)' --into '$(INTO)'
 
 drills: setup ## what the restore drills of SITE proved, as a table and as build/drills-SITE-HOST.html
 	@.venv/bin/python -m tasks.drills $(SITE)

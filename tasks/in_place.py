@@ -9,7 +9,8 @@ from typing import Any
 
 from inventories.network import API, RESTORED
 from inventories.settings import Machine, Site
-from tasks import moments, restored, swap
+from tasks import last_backup, moments, restored, swap
+from tasks.last_backup import PSQL
 from tasks.lock import alone
 from tasks.members import RefusedError, StoppedError
 from tasks.patroni import Say, look, of_anybody, until
@@ -17,11 +18,8 @@ from tasks.restored import Copy
 from tasks.ssh import AskError, ask
 
 PROGRAM = ("rag-api", "rag-worker", "rag-index")
-TIMERS = ("rag-backup", "rag-base", "rag-dump", "rag-maintain", "rag-copy", "rag-drill", "rag-drill-weekly")
-RECORD = f"{restored.FOLDER}/recovery.json"
 READY = 1800.0
 """Seconds for the program to come back; a big index takes longer to refill, and people are told so."""
-PSQL = "cd /; runuser -u postgres -- psql --no-psqlrc --tuples-only --no-align --set ON_ERROR_STOP=1 --dbname rag"
 LOSS = """
 select json_build_object(
   'now', clock_timestamp(),
@@ -117,7 +115,9 @@ def recover(site: Site, order: Order, agreed: Callable[[list[str]], None], phase
             copy = restored.make(site, keeper, request, say) if early else None
             phases.over("restore")
             stop_program(site, say)
-            _last_backup(site, keeper, order, say)
+            if not order.fresh:
+                last_backup.take(site, keeper, say)
+            last_backup.rest(site, keeper)
             phases.over("stop, last backup")
             if copy is None:
                 copy = restored.make(site, keeper, request, say)
@@ -140,27 +140,17 @@ def _checked(site: Site, keeper: Machine, order: Order) -> tuple[dict[str, Any],
         raise RefusedError(
             f"restore = refused; {keeper.name} has a restored copy since {since}; make restored-end SITE={site.name}"
         )
-    record = _record(site, keeper)
-    if not order.fresh and not _unfinished(record):
+    record = last_backup.record_of(site, keeper)
+    if not order.fresh and not last_backup.unfinished(record):
         # So that the window reaches to now; a backup host that cannot has an older one.
         ask(site, keeper, "systemctl start rag-backup || true", seconds=900)
     window = restored.window(site, keeper)
     if order.before and not record:
         raise RefusedError("TO = before; a recovery in place to undo is needed, there was none; TO=latest")
-    if order.before or (order.to is None and _unfinished(record)):
+    if order.before or (order.to is None and last_backup.unfinished(record)):
         return {"to": None, "base": record["base"], "log": record["log"]}, window
     restored.refuse_outside(window, order.to)
     return {"to": order.to.isoformat() if order.to else None}, window
-
-
-def _record(site: Site, keeper: Machine) -> dict[str, Any]:
-    """The last backup that a recovery in place took, and whether that one came to its end; empty: there was none."""
-    told: dict[str, Any] = json.loads(ask(site, keeper, f"cat {RECORD} 2>/dev/null || echo '{{}}'"))
-    return told
-
-
-def _unfinished(record: Mapping[str, Any]) -> bool:
-    return bool(record) and not record["done"]
 
 
 def _warning(site: Site, order: Order, silent: list[Machine]) -> list[str]:
@@ -181,38 +171,6 @@ def stop_program(site: Site, say: Say) -> None:
     say("API, workers and followers are stopped: nobody writes any more")
 
 
-def _last_backup(site: Site, keeper: Machine, order: Order, say: Say) -> None:
-    """Everything that was acknowledged is in the repository; then the backup host rests."""
-    # One that was interrupted has taken it, and what is received since then is of the half-made cluster.
-    if not order.fresh and not _unfinished(_record(site, keeper)):
-        _wait_for_receiver(site, keeper)
-        ask(site, keeper, "systemctl start rag-backup", seconds=900, what="last backup")
-        last = restored.window(site, keeper)
-        record = {"at": last["last"], "base": last["bases"][-1]["id"], "log": last["log"]["id"], "done": False}
-        ask(site, keeper, f"cat > {RECORD}", json.dumps(record))
-        say(f"last backup: the log until {last['last'][:19]} is in the repository")
-    units = [f"{name}.timer" for name in TIMERS] + [f"{name}.service" for name in ("rag-wal", "rag-base", "rag-dump")]
-    ask(site, keeper, f"systemctl stop {' '.join(units)} 2>/dev/null || true", seconds=900)
-
-
-def _wait_for_receiver(site: Site, keeper: Machine) -> None:
-    """The backup host has what the primary has written; one that is dead has nobody to tell."""
-    statement = (
-        "select flush_lsn >= :'lsn' from pg_stat_replication where client_addr = :'keeper' "
-        "and application_name not like 'walreceiver%' order by 1 desc nulls last limit 1"
-    )
-    try:
-        leader = site.machine(look(site).leading or site.having("database")[0].name)
-        lsn = ask(site, leader, PSQL, "select pg_current_wal_flush_lsn()", what="where the log ends")
-    except AskError:
-        return
-    script = f"{PSQL} --set lsn={lsn} --set keeper={keeper.address}"
-    if until(lambda: "" if ask(site, leader, script, statement) == "t" else "behind", 30):
-        raise StoppedError(
-            f"{keeper.name} = behind {lsn}; it must receive what was acknowledged; journalctl -u rag-wal"
-        )
-
-
 def _exchange(site: Site, keeper: Machine, there: list[Machine], copy: Copy, phases: Phases) -> None:
     say, mark = phases.say, moments.stamp(datetime.now(UTC))
     shared = swap.shared_settings(site)
@@ -230,13 +188,11 @@ def _exchange(site: Site, keeper: Machine, there: list[Machine], copy: Copy, pha
     phases.over("replicas")
     start_program(site, say)
     phases.over("program and indexes")
-    ask(site, keeper, f"for unit in {' '.join(TIMERS)}; do systemctl is-enabled --quiet $unit.timer 2>/dev/null && "
-        "systemctl start $unit.timer; done; true")  # fmt: skip
-    ask(site, keeper, "systemctl start rag-base", seconds=24 * 3600, what="base backup")
+    last_backup.resume(site, keeper)
     say("a new base backup is in the repository")
     phases.over("new base backup")
     _verify(site, there[0], copy, say)
-    ask(site, keeper, f'sed -i \'s/"done": false/"done": true/\' {RECORD} 2>/dev/null || true')
+    last_backup.done(site, keeper)
     phases.over("verify")
 
 

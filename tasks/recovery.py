@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import SettingsError, Site
-from tasks import in_place, restored
+from tasks import documents, in_place, restored
 from tasks.cluster import site_of
 from tasks.in_place import Order, Phases
 from tasks.lock import alone
 from tasks.members import RefusedError
-from tasks.moments import moment_of, shown
+from tasks.moments import moment_of, shown, stamp
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
@@ -27,6 +27,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     restore.add_argument("--in-place", action="store_true")
     restore.add_argument("--confirm", default="")
     verbs.add_parser("end")
+    document = verbs.add_parser("document")
+    for name in ("to", "document", "collection", "into"):
+        document.add_argument(f"--{name}", default="")
     return parser.parse_args(words)
 
 
@@ -59,11 +62,32 @@ def beside(site: Site, to: str, phases: Phases) -> None:
     print("\n".join(restored.look_into(site, keeper)))
 
 
+def one_back(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
+    """A document or a collection of that moment, up again through the API; nothing else is touched."""
+    if not (wanted.document or wanted.collection):
+        raise RefusedError("DOCUMENT = (nothing); an id, a title or a file name is needed, or COLLECTION=name")
+    keeper, now = restored.keeper_of(site), datetime.now(UTC)
+    moment = moment_of(wanted.to, now)
+    with alone(site, "restore-document", (keeper,)):
+        restored.refuse_outside(restored.window(site, keeper), moment)
+        restored.make(site, keeper, {"to": moment.isoformat() if moment else None}, phases.say)
+        try:
+            found = documents.listed(site, keeper, wanted.document, wanted.collection)
+            those = documents.chosen(found, wanted.document, wanted.collection)
+            into = documents.place(those, wanted.document, wanted.into, stamp(moment or now))
+            documents.bring_back(site, keeper, those, into, phases.say)
+        finally:
+            restored.end(site, keeper)
+    print(f"{len(those)} of {shown(moment)} are in {into}")
+
+
 def act(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
     """Do what the verb says."""
     if wanted.verb == "end":
         restored.end(site, restored.keeper_of(site))
         phases.say("the restored copy is gone")
+    elif wanted.verb == "document":
+        one_back(site, wanted, phases)
     elif wanted.in_place:
         before = wanted.to == "before"
         to = None if before else moment_of(wanted.to, datetime.now(UTC))

@@ -134,10 +134,10 @@ def end(site: Site, keeper: Machine) -> None:
     ask(site, keeper, f"systemctl stop {UNIT}", seconds=900)
 
 
-def query(site: Site, keeper: Machine, statement: str, seconds: float = 300) -> str:
-    """What a statement returns in the copy; it travels on standard input."""
+def query(site: Site, keeper: Machine, statement: str, seconds: float = 300, values: str = "") -> str:
+    """What a statement returns in the copy; ``values`` are psql's words for the variables in it."""
     psql = f"cd /; runuser -u rag-backup -- psql --no-psqlrc --quiet --tuples-only --no-align {_place()} rag"
-    return ask(site, keeper, f"{psql} --set ON_ERROR_STOP=1", statement, seconds=seconds, what="ask the copy")
+    return ask(site, keeper, f"{psql} --set ON_ERROR_STOP=1 {values}", statement, seconds=seconds, what="ask the copy")
 
 
 def look_into(site: Site, keeper: Machine) -> list[str]:

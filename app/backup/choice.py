@@ -7,6 +7,9 @@ from typing import Protocol
 
 HOUR = timedelta(hours=1)
 
+Break = tuple[datetime, datetime]
+"""From the last backup that a recovery in place took to the base after it: what was written between has no base."""
+
 
 class Taken(Protocol):
     """A snapshot, as far as the choice goes."""
@@ -58,9 +61,15 @@ def window_of(bases: Sequence[Taken], logs: Sequence[Taken]) -> Window:
     return Window(first.at, logs[-1].at)
 
 
-def choose(bases: Sequence[Taken], logs: Sequence[Taken], to: datetime | None) -> Choice:
+def choose(bases: Sequence[Taken], logs: Sequence[Taken], to: datetime | None, breaks: Sequence[Break] = ()) -> Choice:
     """The snapshots for ``to``, or for the newest moment that there is; raise OutsideError where there are none."""
     window = window_of(bases, logs)
+    for before, after in breaks:
+        if to is not None and before < to < after:
+            raise OutsideError(
+                f"TO = {said(to)}; the site was being recovered until {said(after)}, a moment after that is needed, "
+                f"or one until {said(before)}; make restore with one of these"
+            )
     if to is not None and not window.first <= to <= window.last:
         raise OutsideError(f"TO = {said(to)}; a moment from {window} is needed, or latest; make restore TO=latest")
     last = next(log for log in logs if log.at >= to) if to else logs[-1]

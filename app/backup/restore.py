@@ -18,7 +18,7 @@ from typing import Any
 import psycopg2
 
 from app.backup import recovered, restic, spool
-from app.backup.choice import Choice, OutsideError, choose, said, window_of, with_earlier
+from app.backup.choice import Break, Choice, OutsideError, choose, said, window_of, with_earlier
 from app.backup.settings import Settings
 
 PORT = 5433
@@ -79,6 +79,15 @@ def opened(settings: Settings, kind: str) -> restic.Repository:
     return restic.Repository(str(settings.folder / "repositories" / kind), held)
 
 
+def breaks_of(settings: Settings) -> list[Break]:
+    """When the site was being recovered in place, as who did it wrote down."""
+    try:
+        told = json.loads((settings.folder / "recovery.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    return [(datetime.fromisoformat(before), datetime.fromisoformat(after)) for before, after in told["breaks"]]
+
+
 def window(settings: Settings) -> dict[str, Any]:
     """From when to when any moment can be brought back, with the snapshots that bear it."""
     bases = restic.snapshots(opened(settings, "base"), tag="base")
@@ -120,7 +129,7 @@ def restored(settings: Settings, wanted: Request, folder: Path) -> dict[str, Any
     marks = Marks()
     bases = restic.snapshots(opened(settings, "base"), tag="base")
     logs = restic.snapshots(opened(settings, "wal"), tag="wal")
-    choice = choose(bases, logs, wanted.to)
+    choice = choose(bases, logs, wanted.to, breaks_of(settings))
     if wanted.log:
         choice = Choice(wanted.base or choice.base, (wanted.log,), None)
     need = sum(one.bytes for one in (*bases, *logs) if one.id in {choice.base, *choice.log})

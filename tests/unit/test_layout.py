@@ -21,7 +21,9 @@ SHARED = {
     "tasks.dcs",
     "tasks.drill_page",
     "tasks.facts",
+    "tasks.documents",
     "tasks.in_place",
+    "tasks.last_backup",
     "tasks.lock",
     "tasks.login",
     "tasks.members",
@@ -116,7 +118,9 @@ def test_no_service_asks_another_service(path: Path) -> None:
     first = {"tasks.cluster"} if f"tasks.{path.stem}" in COMMANDS else set()
 
     assert own <= SHARED | first
-    assert not outside(path, "tasks", "inventories", "pyinfra", "cryptography", "gevent", "jinja2")
+    # What goes in again goes through the API, as a person's own upload does.
+    speaks = {"httpx"} if path.stem == "documents" else set()
+    assert not outside(path, "tasks", "inventories", "pyinfra", "cryptography", "gevent", "jinja2", *speaks)
 
 
 @pytest.mark.parametrize("name", sorted(SHARED | COMMANDS))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from inventories.settings import Site
-from tasks import in_place, recovery, restored, swap
+from tasks import documents, in_place, recovery, restored, swap
 from tasks.in_place import Phases
 from tasks.members import RefusedError
 from tasks.moments import moment_of, shown, stamp
@@ -128,3 +128,26 @@ def test_the_times_of_a_recovery_are_a_table() -> None:
 
     assert phases.seconds == {"restore": 3.0, "replicas": 3.0}
     assert phases.table().splitlines()[-1].split() == ["together", "6.0", "s"]
+
+
+def document(identity: str, collection: str = "manuals") -> documents.Document:
+    return documents.Document(identity, collection, "Crane", "crane.pdf", "application/pdf", "0" * 64, 9)
+
+
+def test_one_document_is_meant_or_it_is_refused_with_the_ids_of_all() -> None:
+    one, other = document("7d0c"), document("9e1f", "drafts")
+
+    assert documents.chosen([one], "crane.pdf", "") == [one]
+    assert documents.chosen([one, other], "", "manuals") == [one, other]
+    with pytest.raises(RefusedError, match=r"these are 2: manuals/crane.pdf \(7d0c\), drafts/crane.pdf \(9e1f\)"):
+        documents.chosen([one, other], "crane.pdf", "")
+    with pytest.raises(RefusedError, match=r"DOCUMENT = crane\.pdf; one that was there at that moment is needed"):
+        documents.chosen([], "crane.pdf", "")
+
+
+def test_a_document_goes_to_its_own_collection_and_a_collection_beside_it() -> None:
+    found = [document("7d0c")]
+
+    assert documents.place(found, "crane.pdf", "", "20261122T080000Z") == "manuals"
+    assert documents.place(found, "", "", "20261122T080000Z") == "manuals-20261122t0800"
+    assert documents.place(found, "", "again", "20261122T080000Z") == "again"
