@@ -12,6 +12,12 @@ MODULES = {
     "receive": "receive",
     "restore": "restore",
     "window": "window",
+    "init": "keys",
+    "backup": "snapshot",
+    "base": "base",
+    "dump": "dump",
+    "maintain": "maintain",
+    "copy": "copying",
 }
 """Verb to the module of this package whose ``run`` does it."""
 
@@ -25,6 +31,16 @@ def main(arguments: list[str]) -> int:
     verbs.add_parser("window", help="from when to when any moment can be brought back, as JSON")
     drill = verbs.add_parser("drill", help="restore the newest backup in a scratch place, and use it")
     drill.add_argument("--weekly", action="store_true", help="also to a random moment, all documents, a damaged copy")
+    init = verbs.add_parser("init", help="make the repositories that lack, give keys to who may open them")
+    init.add_argument("--offline", action="store_true", help="put in the offline key that comes on standard input")
+    init.add_argument(
+        "--client", default="", metavar="HOST", help="make what HOST pushes into, its key on standard input"
+    )
+    verbs.add_parser("backup", help="copy what was received into the repository")
+    verbs.add_parser("base", help="take a base backup, from a replica where one can give it")
+    verbs.add_parser("dump", help="take a logical copy")
+    verbs.add_parser("maintain", help="forget what is too old, read through what is kept")
+    verbs.add_parser("copy", help="copy into the second repository")
     options = vars(parser.parse_args(arguments))
     module = importlib.import_module(f"app.backup.{MODULES[options.pop('verb')]}")
     try:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from app.backup.metrics import BackupError
+
 Failure = Literal["absent", "locked", "password", "partial", "corrupt", "refused", "full", "failed"]
 
 _BY_CODE: Mapping[int, Failure] = {3: "partial", 10: "absent", 11: "locked", 12: "password"}
@@ -38,7 +40,7 @@ _HELP: Mapping[Failure, tuple[str, str]] = {
 _LONGEST = 200
 
 
-class RepositoryError(RuntimeError):
+class RepositoryError(BackupError):
     """A repository did not do what it was asked; the message is one line for the operator."""
 
     def __init__(self, kind: Failure, message: str) -> None:
@@ -85,6 +87,7 @@ def run(
     seconds: float = 600,
     lock_minutes: int = 2,
     environment: Mapping[str, str] | None = None,
+    stdin: str | None = None,
 ) -> Done:
     """Run restic; raise RepositoryError for every exit code but 0, and when it has not ended after ``seconds``."""
     command = ["restic", "--json", f"--retry-lock={lock_minutes}m"]
@@ -93,14 +96,14 @@ def run(
         [*command, *arguments],
         cwd=cwd,
         env=_environment(repository) | dict(environment or {}),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
     )
     try:
-        stdout, stderr = process.communicate(timeout=seconds)
+        stdout, stderr = process.communicate(stdin, timeout=seconds)
     except subprocess.TimeoutExpired:
         stdout, stderr = _ended(process)
         raise _late(repository, arguments[0], seconds, stdout + stderr) from None

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,23 +68,30 @@ def backup(
         raise failure(repository, "failed", reason, f"ls -l {folder}")
     arguments = ["backup", "--host", HOST, "--group-by", "host,tags", "--tag", ",".join(tags)]
     arguments += ["--skip-if-unchanged"] if skip_unchanged else []
-    done = run(repository, [*arguments, "."], cwd=folder, seconds=seconds)
-    told = summary(done.messages)
+    told = summary(run(repository, [*arguments, "."], cwd=folder, seconds=seconds).messages)
     if told is None or int(told["total_files_processed"]) < least_files:
         raise failure(repository, "failed", f"{folder} was not read, restic counts {told and told.get('files_new')}")
-    if not told.get("snapshot_id"):
-        if skip_unchanged:
-            return None
-        raise failure(repository, "failed", f"no snapshot of {folder}")
-    return Snapshot(
-        id=told["snapshot_id"],
-        at=datetime.fromisoformat(told["backup_start"]),
-        paths=(str(folder),),
-        tags=tuple(tags),
-        original=told["snapshot_id"],
-        host=HOST,
-        **_sizes(told),
-    )
+    if not told.get("snapshot_id") and skip_unchanged:
+        return None
+    return _taken(repository, told, str(folder), tags)
+
+
+def backup_output(
+    repository: Repository,
+    name: str,
+    command: Sequence[str],
+    *,
+    tags: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    seconds: float = 24 * HOURS,
+) -> Snapshot:
+    """A snapshot of one file, ``name``: what the command writes. A command that fails leaves no snapshot."""
+    arguments = ["backup", "--host", HOST, "--group-by", "host,tags", "--tag", ",".join(tags)]
+    arguments += ["--stdin-filename", name, "--stdin-from-command", "--", *command]
+    told = summary(run(repository, arguments, seconds=seconds, environment=environment).messages)
+    if told is None or not told.get("total_bytes_processed"):
+        raise failure(repository, "failed", f"{command[0]} wrote nothing")
+    return _taken(repository, told, f"/{name}", tags)
 
 
 def snapshots(repository: Repository, *, tag: str | None = None) -> list[Snapshot]:
@@ -123,9 +130,13 @@ def restore(
 
 
 def check(repository: Repository, *, part: tuple[int, int] | None = None, seconds: float = 24 * HOURS) -> None:
-    """Structure whole, and with ``part`` (n, t) every byte of the packs in that n-th of t parts."""
+    """
+    Structure whole, and with ``part`` (n, t) every byte of the packs in that n-th of t parts.
+
+    Takes no lock, which would keep all else out for as long as it reads; so nobody may prune meanwhile.
+    """
     subset = [f"--read-data-subset={part[0]}/{part[1]}"] if part else []
-    told = summary(run(repository, ["check", *subset], seconds=seconds, lock_minutes=30).messages)
+    told = summary(run(repository, ["check", "--no-lock", *subset], seconds=seconds).messages)
     if told is None:
         raise failure(repository, "failed", "check told no result")
     if told["num_errors"]:
@@ -174,9 +185,39 @@ def copy(source: Repository, target: Repository, ids: Sequence[str], *, seconds:
     return len(lacking)
 
 
+def files_of(repository: Repository, snapshot_id: str) -> dict[str, int]:
+    """Name and size of every file of a snapshot, as it lies below the folder that was taken."""
+    messages = run(repository, ["ls", snapshot_id]).messages
+    found = {told["path"].lstrip("/"): int(told.get("size", 0)) for told in messages if told.get("type") == "file"}
+    if not found:
+        raise failure(repository, "failed", f"{snapshot_id[:8]} lists no files")
+    return found
+
+
+def unlock(repository: Repository) -> int:
+    """Take away the locks of those who are dead, never those of the living; how many are left."""
+    run(repository, ["unlock"])
+    listed = run(repository, ["list", "locks", "--no-lock"]).stdout
+    return len([line for line in listed.splitlines() if line.strip()])
+
+
 def summary(messages: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """restic's own last word on what it did."""
     return next((told for told in reversed(messages) if told.get("message_type") == "summary"), None)
+
+
+def _taken(repository: Repository, told: dict[str, Any], path: str, tags: Sequence[str]) -> Snapshot:
+    if not told.get("snapshot_id"):
+        raise failure(repository, "failed", f"no snapshot of {path}")
+    return Snapshot(
+        id=told["snapshot_id"],
+        at=datetime.fromisoformat(told["backup_start"]),
+        paths=(path,),
+        tags=tuple(tags),
+        original=told["snapshot_id"],
+        host=HOST,
+        **_sizes(told),
+    )
 
 
 def _document(repository: Repository, text: str) -> Any:

@@ -1,0 +1,91 @@
+"""What a base backup must hold, asked from the primary: drills compare a restored database with it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+from psycopg2 import sql
+
+from app.backup.settings import Settings
+from app.settings import credential
+
+NAME = "rag-manifest.json"
+# A count reads a whole table; one that takes longer is a primary in trouble.
+COUNT_MS = 15 * 60 * 1000
+TABLES = "select schemaname, tablename from pg_tables where schemaname = 'public' order by 1, 2"
+
+
+@dataclass(frozen=True)
+class Range:
+    """The log that PostgreSQL needs to make the base backup whole, from its own manifest."""
+
+    system: int
+    timeline: int
+    start: str
+    stop: str
+
+
+def range_of(data: Path) -> Range:
+    """Read from backup_manifest, which pg_verifybackup has checked by then."""
+    told = json.loads((data / "backup_manifest").read_text(encoding="utf-8"))
+    first, last = told["WAL-Ranges"][0], told["WAL-Ranges"][-1]
+    return Range(int(told["System-Identifier"]), int(last["Timeline"]), first["Start-LSN"], last["End-LSN"])
+
+
+def files_of(data: Path) -> int:
+    """How many files that manifest names."""
+    return len(json.loads((data / "backup_manifest").read_text(encoding="utf-8"))["Files"])
+
+
+def counted(settings: Settings) -> dict[str, Any]:
+    """Rows of every table, the schema's revision and the newest canary, all of one moment on the primary."""
+    cluster = settings.cluster
+    session = psycopg2.connect(
+        cluster.dsn(database=cluster.name, program="rag-base"), password=credential("backup-password")
+    )
+    try:
+        session.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        with session.cursor() as cursor:
+            cursor.execute("select set_config('statement_timeout', %s, true)", (str(COUNT_MS),))
+            cursor.execute(TABLES)
+            names = cursor.fetchall()
+            tables = {table: _rows(cursor, schema, table) for schema, table in names}
+            cursor.execute("select version_num from alembic_version")
+            schema = cursor.fetchone()[0]
+            cursor.execute("select number, at from canaries order by number desc limit 1")
+            canary = cursor.fetchone()
+            cursor.execute("select current_setting('server_version'), now()")
+            version, at = cursor.fetchone()
+    finally:
+        session.close()
+    return {
+        "at": at.isoformat(),
+        "postgresql": version,
+        "schema": schema,
+        "tables": tables,
+        "documents": tables.get("documents", 0),
+        "passages": tables.get("passages", 0),
+        "canary": {"number": canary[0], "at": canary[1].isoformat()} if canary else None,
+    }
+
+
+def write(path: Path, settings: Settings, counts: Mapping[str, Any], log: Range, host: str) -> None:
+    """The counts, and what the backup itself is."""
+    told = {
+        **counts,
+        "started_lsn": log.start,
+        "stopped_lsn": log.stop,
+        "timeline": log.timeline,
+        "system_identifier": log.system,
+        "release": settings.release,
+        "from": host,
+    }
+    path.write_text(json.dumps(told, indent=1), encoding="utf-8")
+
+
+def _rows(cursor: Any, schema: str, table: str) -> int:
+    cursor.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table)))
+    return int(cursor.fetchone()[0])

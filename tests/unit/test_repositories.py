@@ -1,0 +1,203 @@
+"""What the verbs decide before restic is asked: who gives the base, what leaves the spool, what is read and copied."""
+
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from app.backup import base, copying, maintain, manifest, repositories, restic, snapshot, spool
+from app.backup.base import Source
+from app.backup.keys import run as init
+from app.backup.metrics import BackupError
+from app.backup.restic import Repository, RepositoryError, Snapshot
+from app.backup.settings import Settings
+from app.settings import ConfigurationError
+from tests.unit.backups import settings_in
+
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "repository-password").write_text("x")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    made = settings_in(tmp_path)
+    made.site_folder.mkdir()
+    return made
+
+
+def test_the_furthest_replica_gives_the_base_and_the_primary_where_there_is_none() -> None:
+    primary = Source("db1", standby=False, at=100, bytes=1)
+    near = Source("db2", standby=True, at=90, bytes=1)
+    stuck = Source("db3", standby=True, at=10, bytes=1)
+
+    assert base.chosen([primary, stuck, near]) == near
+    assert base.chosen([primary]) == primary
+    assert base.chosen([near, primary, stuck], primary=True) == primary
+    with pytest.raises(BackupError, match="no host among 0"):
+        base.chosen([])
+    with pytest.raises(BackupError, match="no primary among 1"):
+        base.chosen([near], primary=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**31, 2**31 + 1, 10 * 2**31, 2**42])
+def test_every_part_is_read_within_a_week(size: int) -> None:
+    days = [maintain.part_of(size, NOON + timedelta(days=day)) for day in range(7)]
+
+    parts = days[0][1]
+    assert {part for part, _ in days} == set(range(1, parts + 1))
+    assert {of for _, of in days} == {parts}
+    assert parts == 1 if size <= 2**31 else parts > 1
+
+
+def taken(minutes: float, name: str) -> Snapshot:
+    return Snapshot(name, NOON - timedelta(minutes=minutes), ("/spool",), ("wal",), 1, 1, 1, 1, original=name)
+
+
+def test_of_the_log_the_last_of_each_ended_hour_and_the_newest_are_copied_and_of_the_rest_all() -> None:
+    known = [taken(130, "a"), taken(125, "b"), taken(65, "c"), taken(61, "d"), taken(20, "e"), taken(1, "f")]
+
+    assert [one.id for one in copying.wanted("wal", known, NOON + timedelta(minutes=30))] == ["b", "d", "f"]
+    assert copying.wanted("base", known) == known
+    assert copying.wanted("wal", []) == []
+
+
+def test_the_log_that_a_base_backup_needs_comes_from_postgresqls_own_list(tmp_path: Path) -> None:
+    (tmp_path / "backup_manifest").write_text(
+        json.dumps(
+            {
+                "System-Identifier": 7577000000000000001,
+                "Files": [{"Path": "PG_VERSION"}, {"Path": "base/1/2"}],
+                "WAL-Ranges": [{"Timeline": 3, "Start-LSN": "0/16000060", "End-LSN": "0/16000158"}],
+            }
+        )
+    )
+
+    assert manifest.range_of(tmp_path) == manifest.Range(7577000000000000001, 3, "0/16000060", "0/16000158")
+    assert manifest.files_of(tmp_path) == 2
+
+
+Held = Callable[..., list[str]]
+
+
+@pytest.fixture
+def left(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Held:
+    """Names in a spool of ten old segments after a snapshot that holds these of them."""
+
+    def after(*, base_at: int | None, held: range, young_from: int = 99) -> list[str]:
+        for number in range(1, 11):
+            path = settings.spool / spool.Segment(1, number, whole=True).name
+            path.write_bytes(b"x")
+            age = 60 if number >= young_from else 7 * 3600
+            os.utime(path, (path.stat().st_mtime - age,) * 2)
+        if base_at is not None:
+            place = spool.written(base_at * spool.SEGMENT_BYTES + 40)
+            settings.newest_base.write_text(json.dumps({"system_identifier": 1, "started_lsn": place}))
+        sizes = {spool.Segment(1, number, whole=True).name: spool.SEGMENT_BYTES for number in held}
+        monkeypatch.setattr(restic, "files_of", lambda *_: sizes)
+        snapshot._trimmed(settings, Repository("/r", Path("/p")), taken(0, "a"))
+        return sorted(str(int(path.name[8:16] + path.name[16:], 16)) for path in settings.spool.iterdir())
+
+    return after
+
+
+def test_old_log_leaves_the_spool_when_the_repository_has_it_and_the_newest_base_needs_none_of_it(left: Held) -> None:
+    assert len(left(base_at=6, held=range(1, 11))) == 5
+
+
+def test_log_that_the_snapshot_does_not_hold_stays(left: Held) -> None:
+    assert len(left(base_at=6, held=range(1, 4))) == 7
+
+
+def test_log_that_came_within_six_hours_stays_since_the_snapshot_of_its_hour_must_have_it(left: Held) -> None:
+    assert len(left(base_at=6, held=range(1, 11), young_from=3)) == 8
+
+
+def test_without_a_base_all_log_stays(left: Held) -> None:
+    assert len(left(base_at=None, held=range(1, 11))) == 10
+
+
+def test_a_segment_that_got_its_name_while_restic_read_is_read_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def backup(*_: object, **__: object) -> Snapshot:
+        calls.append("")
+        if len(calls) == 1:
+            raise RepositoryError("partial", "repository = partial, 0001.partial: lstat: no such file or directory")
+        return taken(0, "a")
+
+    monkeypatch.setattr(restic, "backup", backup)
+
+    assert snapshot._spool_taken(settings, Repository("/r", Path("/p"))) == taken(0, "a")
+    assert len(calls) == 2
+
+
+def test_a_file_that_may_not_be_read_fails_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def backup(*_: object, **__: object) -> Snapshot:
+        raise RepositoryError("partial", "repository = partial, 0001: permission denied")
+
+    monkeypatch.setattr(restic, "backup", backup)
+
+    with pytest.raises(RepositoryError, match="permission denied"):
+        snapshot._spool_taken(settings, Repository("/r", Path("/p")))
+
+
+def test_the_sites_state_is_taken_when_it_changed_and_not_every_few_seconds(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restic, "backup", lambda *_, **__: taken(0, "a"))
+    assert not snapshot._site_taken(settings)
+    (settings.site_folder / "inventory").write_text("1")
+
+    assert snapshot._site_taken(settings)
+    assert not snapshot._site_taken(settings)
+
+    (settings.site_folder / "inventory").write_text("2")
+    assert snapshot._site_taken(settings)
+
+
+def test_the_second_repositorys_server_gets_its_users_and_keys_in_the_environment_alone(
+    settings: Settings, tmp_path: Path
+) -> None:
+    elsewhere = settings.model_copy(
+        update={"second": settings.second.model_copy(update={"repository": "s3:https://s3.example.org/rag/"})}
+    )
+    (tmp_path / "credentials" / "second-repository-environment").write_text("# ours\nAWS_ACCESS_KEY_ID=a\nX=b=c\n\n")
+
+    there = repositories.second(elsewhere, "wal")
+
+    assert there
+    assert there.location == "s3:https://s3.example.org/rag/wal"
+    assert there.environment == {"AWS_ACCESS_KEY_ID": "a", "X": "b=c"}
+    assert "b=c" not in repr(there)
+    assert repositories.second(settings, "wal") is None
+
+
+def test_a_repository_without_its_config_is_not_made_anew_over_what_is_left(settings: Settings) -> None:
+    (settings.repository("wal") / "data").mkdir(parents=True)
+    credentials = Path(os.environ["CREDENTIALS_DIRECTORY"])
+    (credentials / "drill-password").write_text("y")
+
+    assert init(settings) == 1
+
+    assert [path.name for path in settings.repository("wal").iterdir()] == ["data"]
+
+
+def test_a_short_password_is_no_key(settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "line").write_text("short\n")
+    with (tmp_path / "line").open() as line:
+        monkeypatch.setattr("sys.stdin", line)
+        with pytest.raises(ConfigurationError, match="password = 5 characters"):
+            init(settings, offline=True)
+
+
+def test_a_credential_that_the_unit_does_not_load_is_named(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match="credential drill-password"):
+        repositories.own(settings, "wal", key="drill-password")
