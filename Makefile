@@ -22,7 +22,7 @@ endef
 
 .PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret keep-secret deploy docs release locks
 .PHONY: restore restored-end restore-document
-
+.PHONY: offline-password
 .PHONY: restore restored-end drills
 .PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
@@ -79,6 +79,9 @@ secret: setup ## one secret of SITE on standard output: NAME=admin-password
 
 keep-secret: setup ## a secret that somebody else made, from standard input: NAME=oidc-client-secret
 	@.venv/bin/python -m inventories.secrets --keep $(SITE) $(or $(NAME),none)
+
+offline-password: setup ## opens every backup repository: the age key from standard input, no file of the site is needed
+	@.venv/bin/python -m inventories.escrow
 
 deploy: setup ## pyinfra inventories/SITE deploy.py
 	@test -f inventories/$(SITE) || { echo "SITE = $(SITE); a file inventories/$(SITE) is needed; ls inventories" >&2; exit 2; }

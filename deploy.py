@@ -49,7 +49,7 @@ if "inference" in machine.roles:
     ollama(site=site, machine=machine)
 if "app" in machine.roles:
     chroma(site=site, machine=machine)
-if machine.roles & {"app", "balancer", "inference"}:
+if machine.roles & {"app", "balancer", "inference", "backup"}:
     proxy(site=site, machine=machine)
 # The program is ready only when its database, its index and its inference pool answer.
 barrier(name="Models, indexes and proxies answer")

@@ -61,7 +61,9 @@ def certificates(site: Site, machine: Machine) -> list[Certificate]:
         held.append(certificate("app", "rag"))
     if "backup" in machine.roles:
         held.append(certificate("backup", "rag-backup"))
-    if machine.roles & {"app", "balancer", "inference"}:
+    if "etcd" in machine.roles and site.having("backup"):
+        held.append(certificate("push", "root"))
+    if machine.roles & {"app", "balancer", "inference", "backup"}:
         held.append(certificate("proxy", "haproxy"))
     if "balancer" in machine.roles:
         held.append(certificate("web", "haproxy", site.domain, addresses=(str(site.entry),)))

@@ -44,6 +44,8 @@ class Flow:
     port: int
     why: str
     door: Door | None = None
+    seldom: bool = False
+    """Somebody listens there only while something is being repaired."""
 
 
 API = Door(
@@ -104,12 +106,14 @@ def flows(site: Site) -> tuple[Flow, ...]:
         Flow("app", "database", POSTGRESQL, "documents, passages, users"),
         Flow("database", "database", POSTGRESQL, "streaming replication"),
         Flow("backup", "database", POSTGRESQL, "the write-ahead log and base backups"),
-        Flow("database", "backup", RESTORED, "a restored database is fetched from where it was restored"),
+        Flow("database", "backup", RESTORED, "a restored database is fetched from where it was restored", seldom=True),
+        Flow("etcd", "backup", REST_DOOR, "etcd's own backups are pushed, and cannot be taken back"),
         Flow("database", "database", PATRONI, "Patroni asks its peers before a failover"),
         Flow("database", "etcd", ETCD, "the primary's lease"),
         Flow("etcd", "etcd", ETCD, "health of the whole cluster from any member"),
         Flow("etcd", "etcd", ETCD_PEER, "etcd's own replication"),
         Flow("app", "inference", OLLAMA_DOOR, "embeddings and answers", OLLAMA),
+        Flow("backup", "inference", OLLAMA_DOOR, "a restore drill asks a question", OLLAMA),
         Flow("monitoring", "every", NODE_EXPORTER, "the machine's figures"),
         Flow("monitoring", "app", METRICS_DOOR, "the API's figures", METRICS),
         Flow("monitoring", "app", WORKER_METRICS_DOOR, "the worker's figures", WORKER_METRICS),
@@ -164,11 +168,11 @@ class OpenDoor:
 
 def doors(site: Site, machine: Machine) -> list[OpenDoor]:
     """The doors that HAProxy holds on ``machine``; its own certificate opens them too."""
-    return [
-        OpenDoor(flow.port, flow.door, tuple(peer.name for peer in site.having(flow.source)))
-        for flow in flows(site)
-        if flow.door and machine in site.having(flow.target)
-    ]
+    clients: dict[tuple[int, Door], list[str]] = {}
+    for flow in flows(site):
+        if flow.door and machine in site.having(flow.target):
+            clients.setdefault((flow.port, flow.door), []).extend(peer.name for peer in site.having(flow.source))
+    return [OpenDoor(port, door, tuple(dict.fromkeys(names))) for (port, door), names in clients.items()]
 
 
 def vrrp_peers(site: Site, machine: Machine) -> list[IPv4Address]:

@@ -63,7 +63,10 @@ KINDS = (
 )
 
 
-GIVEN = {"oidc-client-secret": "what the provider of oidc made for this platform"}
+GIVEN = {
+    "oidc-client-secret": "what the provider of oidc made for this platform",
+    "second-repository-environment": "KEY=VALUE lines that open the server of backup.second_repository",
+}
 """Secrets that somebody else makes: they are kept when a site has them."""
 
 AUTHORITIES = ("authority", "etcd-authority")
@@ -94,14 +97,19 @@ def secrets_of(site: str) -> dict[str, SecretStr]:
     return {name: SecretStr(value) for name, value in json.loads(opened).items()}
 
 
-def _identity(site: str) -> pyrage.x25519.Identity:
+def age_key_of(site: str) -> str:
+    """The line AGE-SECRET-KEY-1… that opens them; also what the backups' offline password is made of."""
     path = key_file_of(site)
     if not path.is_file():
         raise SettingsError(f"age key = (no file {path}); it opens the secrets; copy it there or set RAG_AGE_KEY")
-    lines = [line for line in path.read_text().splitlines() if line.startswith("AGE-SECRET-KEY-")]
+    return next((line for line in path.read_text().splitlines() if line.startswith("AGE-SECRET-KEY-")), "")
+
+
+def _identity(site: str) -> pyrage.x25519.Identity:
+    path, key = key_file_of(site), age_key_of(site)
     try:
-        return pyrage.x25519.Identity.from_str(lines[0])
-    except (IndexError, pyrage.IdentityError):
+        return pyrage.x25519.Identity.from_str(key)
+    except pyrage.IdentityError:
         raise SettingsError(
             f"age key = {path}; a line AGE-SECRET-KEY-1… is needed; copy the key file again or set RAG_AGE_KEY"
         ) from None
@@ -130,7 +138,11 @@ def keep(site: str, name: str, value: str) -> None:
     """Put a secret that somebody else made beside the others, or in its old one's place."""
     if name not in GIVEN:
         raise SettingsError(f"secret {name} = made here; one of {', '.join(GIVEN)} is needed; make secrets SITE={site}")
-    if not value or not value.isprintable():
+    lines = value.splitlines()
+    if name.endswith("-environment"):
+        if not lines or not all(re.fullmatch(r"[A-Z][A-Z0-9_]*=\S.*", line) for line in lines):
+            raise SettingsError(f"secret {name} = {len(lines)} lines; KEY=VALUE in each of them is needed")
+    elif not value or not value.isprintable():
         raise SettingsError(f"secret {name} = {len(value)} characters; one line that can be printed is needed")
     known = {known: value.get_secret_value() for known, value in secrets_of(site).items()}
     _write(site, known | {name: value})
@@ -228,10 +240,22 @@ def _told(site: str, name: str) -> list[str]:
 
 
 def _made(site: str) -> list[str]:
+    had_key = key_file_of(site).is_file()
     made = create(site)
     return [
+        *([] if had_key else _escrow(site)),
         f"{file_of(site)}: {len(made)} secrets made{': ' + ', '.join(made) if made else ', nothing was missing'}",
         f"{key_file_of(site)} opens it: keep a copy of this key somewhere safe, without it the secrets are lost",
+    ]
+
+
+def _escrow(site: str) -> list[str]:
+    # A log keeps what it is shown; a person in front of a screen writes it down.
+    key = age_key_of(site) if sys.stdout.isatty() else f"the line AGE-SECRET-KEY-1… of {key_file_of(site)}"
+    return [
+        f"Write this line down on paper and lock it away: {key}",
+        f"  It opens the secrets of {site} and, by `make offline-password`, every backup repository: with it and a",
+        "  repository alone the site can be rebuilt, without it no backup of a site that burnt down can be read.",
     ]
 
 

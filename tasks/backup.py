@@ -1,28 +1,79 @@
 """The backup host: receives the log without a pause, keeps copies that are proven to come back, deletes no data."""
 
-from functools import partial
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 
-from pyinfra.api import deploy
+from pyinfra import host
+from pyinfra.api import StringCommand, deploy, operation
+from pyinfra.facts.server import Command
 
-from inventories import network
+from inventories import network, secrets
 from inventories.certificates import AUTHORITY, certificate_of
+from inventories.escrow import offline_password, push_password
 from inventories.settings import Machine, Site
 from tasks.archives import unpacked
-from tasks.operations import ensure
-from tasks.release import APP, CHROMA, built
-from tasks.wants import Check, Directory, File, Unit, User, credential, rendered
+from tasks.operations import Commands, ensure
+from tasks.release import APP, CHROMA, ROOT, built
+from tasks.wants import Check, Directory, File, Unit, User, credential, rendered, verbatim
 
 CONFIG = "/etc/rag/backup.toml"
 FOLDER = "/var/lib/rag-backup"
 USER = "rag-backup"
 FOLDERS = ("spool", "repositories", "pushed", "base", "scratch", "site", "run", "aside")
 SECRETS = ("backup-password", "repository-password", "drill-password")
+ELSEWHERE = "second-repository-environment"
 TEXTFILE = "/var/lib/prometheus/node-exporter/rag_backup_wal.prom"
+
+
+@dataclass(frozen=True)
+class Work:
+    """One unit of the backup host that does its work and ends."""
+
+    name: str
+    verb: str
+    what: str
+    credentials: tuple[str, ...]
+    at: str | None = None
+    """OnCalendar= of its timer; empty: every few seconds; None: it has none."""
+    hours: int = 4
+    again: bool = False
+    """It tries again by itself when it failed."""
+    alone: bool = False
+    """It has no network."""
+    gentle: bool = True
+    """It gives way to everything else on its machine."""
+    stays: bool = False
+    """It counts as running when it is done, and is done at every start of the machine."""
+
+
+def works(site: Site) -> list[Work]:
+    """What the site's backup host does, and when."""
+    wanted, service, database = site.backup, ("repository-password",), ("backup-password", "repository-password")
+    made = [
+        Work("rag-repositories", "init", "the repositories and their keys", SECRETS[1:], stays=True),
+        Work(
+            "rag-backup", "backup", "the received log goes into the repository", service, at="", hours=1, gentle=False
+        ),
+        Work("rag-base", "base", "a base backup", database, at=wanted.base_at, hours=13, again=True),
+        Work("rag-dump", "dump", "a logical copy", database, at=wanted.dump_at, hours=13),
+        Work("rag-maintain", "maintain", "what is too old goes, the rest is read", service, wanted.maintain_at, 24),
+        Work("rag-drill", "drill", "a restore drill", SECRETS[1:], wanted.drill_at, alone=True),
+        Work(
+            "rag-drill-weekly", "drill --weekly", "the long drill", SECRETS[1:], wanted.weekly_drill_at, 12, alone=True
+        ),
+    ]
+    if wanted.second_repository:
+        made.append(Work("rag-copy", "copy", "the second repository", service, wanted.copy_at, 24))
+    return made
 
 
 @deploy("Backup")
 def backup(site: Site, machine: Machine) -> None:
-    """Nothing here deletes what is received or kept: folders are made when they lack, and never touched again."""
+    """Nothing here deletes what is received or kept: folders are made where they lack, and never emptied."""
     for release, folder in ((APP, "/opt/rag"), (CHROMA, "/opt/chroma")):
         unpacked(
             name=f"Unpack {folder}",
@@ -31,7 +82,7 @@ def backup(site: Site, machine: Machine) -> None:
             archive=partial(built, release),
             ssh=site.ssh,
             machine=machine,
-            after="python3 -m compileall -q -j 0 lib app || true",
+            after="python3 -m compileall -q -j 0 lib $(test -d app && echo app) || true",
         )
 
     certificate = certificate_of(site, machine, "backup")
@@ -44,6 +95,7 @@ def backup(site: Site, machine: Machine) -> None:
         certificate=certificate,
         ports={"postgresql": network.POSTGRESQL, "inference": network.INFERENCE_POOL},
     )
+    given = (ELSEWHERE,) if ELSEWHERE in site.secrets else ()
     ensure(
         name="Configure the backups",
         users=[User(USER, home=FOLDER)],
@@ -54,23 +106,124 @@ def backup(site: Site, machine: Machine) -> None:
         ],
         files=[
             File(CONFIG, configuration),
-            # A person starts it, by make restore.
-            _unit("rag-restored", version=site.database.version),
-            *(credential(name, site.secret(name)) for name in SECRETS),
+            *(credential(name, site.secret(name)) for name in (*SECRETS, *given)),
+            *_site_state(site),
         ],
+        absent=[] if given else [credential(ELSEWHERE, "").path],
     )
 
-    unit = "/etc/systemd/system/rag-wal.service"
+    wal, rest, made = (f"/etc/systemd/system/rag-{name}.service" for name in ("wal", "rest", "repositories"))
+    files = {
+        wal: rendered("backup/rag-wal.service.j2", release=APP.id, config=CONFIG),
+        rest: rendered("backup/rag-rest.service.j2", pushed_bytes=site.backup.pushed_mb * 1024 * 1024),
+        # A person starts it, by make restore.
+        "/etc/systemd/system/rag-restored.service": rendered(
+            "backup/rag-restored.service.j2", release=APP.id, config=CONFIG, version=site.database.version
+        ),
+    } | _units(site, given)
     ensure(
         name="Receive the log",
-        files=[File(unit, rendered("backup/rag-wal.service.j2", release=APP.id, config=CONFIG))],
+        files=[File(path, text) for path, text in files.items()],
+        absent=[] if site.backup.second_repository else [f"/etc/systemd/system/rag-copy.{kind}" for kind in KINDS],
         units=[
-            Unit("rag-wal.service", reads=(CONFIG, unit, "/etc/credstore/backup-password", certificate.certificate))
+            Unit("rag-repositories.service", reads=(CONFIG, made, *(f"/etc/credstore/{name}" for name in SECRETS[1:]))),
+            Unit("rag-wal.service", reads=(CONFIG, wal, "/etc/credstore/backup-password", certificate.certificate)),
+            Unit("rag-rest.service", reads=(rest,)),
         ],
         check=Check(f"systemctl is-active rag-wal && grep -q '^rag_backup_wal_receiving 1' {TEXTFILE}", seconds=90),
     )
 
+    keyed(
+        name="Let the key that lies offline open the repositories",
+        repositories=f"{FOLDER}/repositories",
+        arguments="--offline",
+        password=offline_password(secrets.age_key_of(site.name)),
+        credentials=given,
+    )
+    for peer in site.having("etcd"):
+        keyed(
+            name=f"Give {peer.name} a repository to push into",
+            repositories=f"{FOLDER}/pushed/{peer.name}",
+            arguments=f"--client {peer.name}",
+            password=push_password(site.secret("push-password"), peer.name),
+            credentials=given,
+        )
 
-def _unit(name: str, **values: object) -> File:
-    content = rendered(f"backup/{name}.service.j2", release=APP.id, config=CONFIG, **values)
-    return File(f"/etc/systemd/system/{name}.service", content)
+    timers = [path for path in files if path.endswith((".timer", ".path"))]
+    ensure(
+        name="Back up, maintain and drill by themselves",
+        units=[Unit(Path(path).name, reads=(path,)) for path in timers],
+    )
+
+
+KINDS = ("service", "timer")
+
+
+def _units(site: Site, given: tuple[str, ...]) -> dict[str, bytes]:
+    """The units of all works, by path."""
+    made = {"/etc/systemd/system/rag-base.path": verbatim("backup/rag-base.path")}
+    for work in works(site):
+        path, values = f"/etc/systemd/system/{work.name}", {"work": work, "seconds": site.backup.wal_seconds}
+        credentials = (*work.credentials, *given)
+        made[f"{path}.service"] = rendered(
+            "backup/rag-work.service.j2", release=APP.id, config=CONFIG, credentials=credentials, **values
+        )
+        if work.at is not None:
+            made[f"{path}.timer"] = rendered("backup/rag-work.timer.j2", **values)
+    return made
+
+
+def _site_state(site: Site) -> list[File]:
+    """What a rebuild needs beside the data: the site's own files, its encrypted secrets, and what runs there."""
+    state = {
+        "site": site.name,
+        "revision": _revision(),
+        "releases": {release.name: release.id for release in (APP, CHROMA)},
+        "ollama": {"version": site.inference.version, "archive_sha256": site.inference.archive_sha256},
+        "models": {model.name: model.digest for model in site.inference.models},
+    }
+    kept = {
+        "inventory": ROOT / "inventories" / site.name,
+        "secrets.age": secrets.file_of(site.name),
+        "known_hosts": site.ssh.known_hosts,
+    }
+    files = {name: path.read_bytes() for name, path in kept.items() if path.is_file()}
+    files["state.json"] = f"{json.dumps(state, indent=1, sort_keys=True)}\n".encode()
+    return [File(f"{FOLDER}/site/{name}", content, "600", USER, USER) for name, content in files.items()]
+
+
+@cache
+def _revision() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+@operation()
+def keyed(repositories: str, arguments: str, password: str, credentials: tuple[str, ...]) -> Commands:
+    """
+    Let a further password open repositories, once: it goes over standard input, and this machine does not keep it.
+
+    + repositories: the folder that they lie in; a file there remembers for which password it was done
+    + arguments: of the program's verb ``init``
+    + password: at least 32 characters
+    + credentials: what the verb gets to see besides the service's key
+    """
+    path, finger = f"{repositories}/.keyed", hashlib.sha256(password.encode()).hexdigest()[:16]
+    done = (
+        f'test "$(cat {path} 2>/dev/null)" = {finger} && '
+        f'test -z "$(find {repositories} -mindepth 2 -maxdepth 2 -name config -newer {path})" '
+        "&& echo yes || echo no"
+    )
+    if host.get_fact(Command, done) == "yes":
+        host.noop("the repositories have the key")
+        return
+    release = f"/opt/rag/releases/{APP.id}"
+    loaded = " ".join(
+        f"--property=LoadCredential={name}:/etc/credstore/{name}" for name in ("repository-password", *credentials)
+    )
+    yield StringCommand(
+        f"systemd-run --quiet --pipe --wait --collect --uid={USER} --working-directory={release} {loaded} "
+        f"--setenv=PYTHONPATH={release}/lib:{release} --setenv=RAG_BACKUP_CONFIG={CONFIG} "
+        f"--setenv=PYTHONDONTWRITEBYTECODE=1 python3 -m app.backup init {arguments} && echo {finger} > {path}",
+        _stdin=f"{password}\n",
+    )

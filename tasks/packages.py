@@ -20,7 +20,8 @@ OF_ROLE: dict[str, tuple[str, ...]] = {
         "unattended-upgrades",
         "zstd",
     ),
-    "etcd": ("etcd-server", "etcd-client"),
+    # restic takes etcd's content to the backup host.
+    "etcd": ("etcd-server", "etcd-client", "restic"),
     # Without python3-etcd Debian's Patroni speaks to Consul and Kubernetes only.
     "database": ("postgresql-17", "patroni", "python3-etcd"),
     "inference": ("haproxy",),

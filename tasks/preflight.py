@@ -205,7 +205,12 @@ def _network(site: Site, machine: Machine, found: Found) -> Iterator[str]:
 def _ports(site: Site, machine: Machine) -> set[int]:
     opened = {flow.port for flow in network.flows(site) if machine in site.having(flow.target)} - {site.ssh.port}
     behind = {opening.door.backend for opening in network.doors(site, machine)}
-    return opened | behind | ({network.CHROMA, network.INFERENCE_POOL} if "app" in machine.roles else set())
+    return opened | behind | _loopback(machine)
+
+
+def _loopback(machine: Machine) -> set[int]:
+    chroma = {network.CHROMA} if "app" in machine.roles else set()
+    return chroma | ({network.INFERENCE_POOL} if machine.roles & {"app", "backup"} else set())
 
 
 def _supplies(settings: Inference, found: Found) -> Iterator[str]:

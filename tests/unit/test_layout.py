@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "inventories/network.py": PURE | {"inventories.settings"},
     "inventories/sizing.py": PURE | {"inventories.settings"},
     "inventories/certificates.py": PURE | {"inventories.settings"},
+    "inventories/escrow.py": {"pyrage"},
     "inventories/secrets.py": PURE | {"inventories.settings", "cryptography", "pyrage"},
     "inventories/lab_state.py": PURE | {"inventories.settings"},
     "inventories/describe.py": PURE | {"inventories.settings", "inventories.sizing"},

@@ -38,10 +38,11 @@ def test_a_database_machine_lets_in_its_peers_and_the_program(prod: Site) -> Non
 
 
 def test_an_inference_machine_lets_in_the_program_alone_and_through_its_door(prod: Site) -> None:
-    assert opened(prod, "gpu1") == {(22, OPERATORS), (11443, APPS), (9100, ("198.51.100.41",))}
+    drills = ("198.51.100.41",)
+    assert opened(prod, "gpu1") == {(22, OPERATORS), (11443, APPS), (11443, drills), (9100, drills)}
 
     (door,) = network.doors(prod, prod.machine("gpu1"))
-    assert (door.port, door.door.backend, door.clients) == (11443, 11434, ("app1", "app2"))
+    assert (door.port, door.door.backend, door.clients) == (11443, 11434, ("app1", "app2", "ops1"))
 
 
 def test_a_balancer_is_open_to_users_and_its_program_to_the_other_balancer(prod: Site) -> None:
@@ -108,7 +109,9 @@ def test_a_machine_reaches_what_its_roles_need_and_no_more(prod: Site) -> None:
     assert reach("db1", "db2") == {5432, 8008, 2379, 2380}
     assert reach("app1", "app2") == {80, 443, 8443}
     assert reach("ops1", "app1") == {80, 443, 8444, 8445, 8446, 9100}
-    assert reach("ops1", "gpu1") == {9100}
+    assert reach("ops1", "gpu1") == {9100, 11443}
+    assert reach("db1", "ops1") == {5433, 8448}
+    assert reach("app1", "ops1") == set()
     assert reach("gpu1", "gpu2") == set()
     assert reach("gpu1", "db1") == set()
     assert reach("db1", "gpu1") == set()

@@ -115,10 +115,10 @@ def test_every_machine_holds_the_certificates_of_its_roles_under_the_names_that_
     def held(name: str) -> dict[str, Certificate]:
         return {made.service: made for made in certificates.certificates(prod, prod.machine(name))}
 
-    assert set(held("db1")) == {"node-exporter", "etcd", "patroni", "patroni-etcd", "postgresql"}
+    assert set(held("db1")) == {"node-exporter", "etcd", "push", "patroni", "patroni-etcd", "postgresql"}
     assert set(held("app1")) == {"node-exporter", "app", "proxy", "web"}
     assert set(held("gpu1")) == {"node-exporter", "proxy"}
-    assert set(held("ops1")) == {"node-exporter", "backup", "monitoring"}
+    assert set(held("ops1")) == {"node-exporter", "backup", "monitoring", "proxy"}
     web = held("app1")["web"]
     assert "rag.example.org" in web.names
     assert "198.51.100.100" in web.addresses

@@ -21,7 +21,7 @@ TEMPLATES = sorted(
 BARE = {"/etc/hostname", "/etc/haproxy/no-service.http"}
 # Not left on a machine: a program that it is asked with.
 ASKED_WITH = {"patroni/member.py"}
-SECRET = ("/etc/credstore/", "/etc/sudoers.d/", "/etc/rag/pki/", "authorized_keys")
+SECRET = ("/etc/credstore/", "/etc/sudoers.d/", "/etc/rag/pki/", "authorized_keys", "/var/lib/rag-backup/site/")
 
 
 @pytest.fixture(scope="module")
