@@ -34,6 +34,7 @@ ORDER = (
     "test_proxy",
     "test_app",
     "test_questions",
+    "test_drill",
     "test_faults",
     "test_guard",
     "test_replacement",
@@ -51,6 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "role(name): the test runs for each machine with that role")
     config.addinivalue_line("markers", "lab: the test breaks things; it runs on the lab alone")
+    config.addinivalue_line("markers", "recovery: takes minutes; -m recovery runs these")
     config.stash[FIGURES] = []
     name = config.getoption("--site")
     try:
@@ -77,6 +79,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(ORDER)}
     items.sort(key=lambda item: places[item.path.stem])
+    if not config.getoption("markexpr"):
+        long = [item for item in items if item.get_closest_marker("recovery")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
     if config.stash[SITE].name != "lab":
         hurting = [item for item in items if item.get_closest_marker("lab")]
         config.hook.pytest_deselected(items=hurting)

@@ -18,8 +18,8 @@ from app.backup.drill import backups, database, golden, stack
 from app.backup.drill.checks import Check, CheckError, Checks, StoppedError, deadline, stoppable
 from app.backup.drill.database import Canary
 from app.backup.drill.evidence import Evidence, figures
-from app.backup.drill.main import DAILY, WEEKLY
 from app.backup.drill.place import free_port, put_away, scratch
+from app.backup.drill.steps import DAILY, WEEKLY
 from app.backup.metrics import publish
 from app.backup.restic import Snapshot
 from app.settings import ConfigurationError
