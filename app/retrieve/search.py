@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 from app import metrics
 from app.index.vectors import IndexUnavailableError, Near
 from app.inference import BusyError, InferencePool, InferenceUnavailableError
-from app.retrieve.fusion import Halves, nearness, score
+from app.retrieve.fusion import Halves, nearness, scores
 from app.retrieve.nearest import Space, nearest
 from app.retrieve.rerank import reranked
 from app.retrieve.spaces import Spaces
@@ -152,10 +152,10 @@ def _ranked(
     found = passages.by_ids(connection, wanted.scope.collections, list(vector | words))
     if wanted.mode == "hybrid":
         halves = Halves(nearness(near), _shared(connection, searcher, wanted, lexical, list(vector)))
-        scores = {one.id: score(one, halves, lexical.asked.present) for one in found}
+        fused = scores(found, halves, lexical.asked.present)
     else:
-        scores = nearness(near) | {id_: standing.measure for id_, standing in words.items()}
-    hits = [Hit(one, scores[one.id], vector.get(one.id), words.get(one.id)) for one in found]
+        fused = nearness(near) | {id_: standing.measure for id_, standing in words.items()}
+    hits = [Hit(one, fused[one.id], vector.get(one.id), words.get(one.id)) for one in found]
     # In one half alone its own order stands, which tells apart what its measure does not.
     return sorted(hits, key=lambda hit: (-hit.score, hit.passage.id)) if wanted.mode == "hybrid" else hits
 

@@ -15,7 +15,8 @@ from app.answer.thinking import Spoken
 from app.api.questions import Asked
 from app.index.vectors import Near
 from app.inference import Usage
-from app.retrieve.fusion import Halves, nearness, score
+from app.retrieve import fusion
+from app.retrieve.fusion import Halves, nearness, scores
 from app.retrieve.search import Found, Hit, Standing
 from app.retrieve.weights import Frequencies
 from app.sentences import content_words
@@ -34,8 +35,8 @@ def pairs(items: list[list[str]]) -> list[tuple[list[str], list[str]]]:
     return list(itertools.pairwise(items))
 
 
-def passage(text: str, section: str = "") -> Passage:
-    return Passage(uuid4(), 0, "Handbook", section, None, text, headings=[section] if section else [])
+def passage(text: str, section: str = "", title: str = "Handbook") -> Passage:
+    return Passage(uuid4(), 0, title, section, None, text, headings=[section] if section else [])
 
 
 def test_the_same_quote_from_two_neighbouring_passages_is_cited_once() -> None:
@@ -65,10 +66,10 @@ def test_a_passage_that_both_halves_find_under_a_fitting_heading_comes_before_th
         nearness([Near(near.id, 0.1), Near(both.id, 0.2), Near(bare.id, 0.5)]), {words.id: 1.0, both.id: 0.6}
     )
 
-    scores = {one.id: score(one, halves, {"default": 1.0, "port": 3.0}) for one in (both, near, words, bare)}
+    told = scores([both, near, words, bare], halves, {"default": 1.0, "port": 3.0})
 
-    assert scores[both.id] > max(scores[near.id], scores[words.id])
-    assert scores[bare.id] < min(scores[near.id], scores[words.id])
+    assert told[both.id] > max(told[near.id], told[words.id])
+    assert told[bare.id] < min(told[near.id], told[words.id])
     assert nearness([Near("a", 0.4)]) == {"a": 1.0}
 
 
@@ -103,8 +104,34 @@ def test_under_the_same_heading_a_passage_that_says_something_comes_first() -> N
     said, empty, aside = passage(text, "Port"), passage("See.", "Port"), passage(text, "Address")
     halves = Halves({}, dict.fromkeys((said.id, empty.id, aside.id), 1.0))
 
-    assert score(said, halves, {"port": 1.0}) > score(aside, halves, {"port": 1.0})
-    assert score(said, halves, {"port": 1.0}) > score(empty, halves, {"port": 1.0})
+    told = scores([said, empty, aside], halves, {"port": 1.0})
+
+    assert told[said.id] > max(told[aside.id], told[empty.id])
+
+
+def test_under_a_heading_that_says_nothing_the_title_tells_as_far_as_it_is_about_nothing_else() -> None:
+    text = "It puts the rows of a table into the order of an index, and needs as much room again meanwhile. " * 2
+    titles = ("CLUSTER", "cluster_rows.txt", "Creating a database cluster on machines", "VACUUM", "1.2.3")
+    about, named, broad, other, numbered = (passage(text, "Description", title) for title in titles)
+    found = [about, named, broad, other, numbered]
+
+    told = scores(found, Halves({}, dict.fromkeys((one.id for one in found), 1.0)), {"cluster": 2.0})
+
+    assert told[about.id] > told[named.id] > told[broad.id] > told[other.id] == told[numbered.id]
+
+
+def test_of_two_passages_as_near_the_one_whose_document_has_another_near_one_comes_first() -> None:
+    text = "The port is the number under which the server listens, and it can be changed. " * 3
+    document = uuid4()
+    first, second = (Passage(document, number, "Handbook", "", None, text) for number in range(2))
+    alone, far = passage(text), Passage(document, 2, "Handbook", "", None, text)
+    halves = Halves({first.id: 0.8, second.id: 0.5, alone.id: 0.8}, {})
+
+    told = scores([alone, first, second, far], halves, {"port": 1.0})
+
+    assert told[first.id] - told[alone.id] == pytest.approx(0.5 * fusion.OF_COMPANY)
+    assert told[far.id] == pytest.approx(0.8 * fusion.OF_COMPANY)
+    assert scores([alone], halves, {"port": 1.0})[alone.id] == told[alone.id]
 
 
 def test_the_prompt_stays_within_the_context() -> None:
