@@ -81,14 +81,14 @@ select wanted.place, p.document_id, p.ordinal from wanted cross join lateral (
 ) p
 """
 
-# Those that may be among the first: only between equals is it asked how close together the words stand. The hair is
-# for sums that computers make a little different in another order.
+# Those that may be among the first: only of these it is looked how often each has the words, as all would have to be
+# unpacked for it. The hair is for sums that computers make a little different in another order.
 _BEST = """
-select scored.document_id, scored.ordinal, scored.places, ts_rank_cd(p.words, any_of.query, 1) as rank
+select scored.document_id, scored.ordinal, scored.places, (
+    select sum(present.weight * ts_rank(cast(array[1, 1, 1, 1] as real[]), p.words, present.query))
+    from present where p.words @@ present.query
+) as rank
 from scored join passages p on p.document_id = scored.document_id and p.ordinal = scored.ordinal
-cross join (
-    select cast(string_agg('(' || cast(query as text) || ')', ' | ') as tsquery) as query from present
-) any_of
 where scored.score >= (1 - 1e-12) * (
     select min(score) from (select score from scored order by score desc limit :limit) first_ones
 )
@@ -104,7 +104,7 @@ with wanted as materialized (
 ), scored as materialized (
     select document_id, ordinal, sum(weight) as score, bit_or(1::bigint << (place - 1)::int) as places
     from found join wanted using (place) group by document_id, ordinal
-), present as (select query from wanted)
+), present as (select query, weight from wanted)
 {_BEST}
 """  # noqa: S608 - of our own words only
 
@@ -123,7 +123,9 @@ with given as materialized (
 ), scored as materialized (
     select document_id, ordinal, sum(weight) as score, bit_or(1::bigint << (place - 1)::int) as places
     from found join weighted using (place) group by document_id, ordinal
-), present as (select query from wanted join counted using (place) where passages > 0)
+), present as (
+    select query, weight from wanted join counted using (place) join weighted using (place) where counted.passages > 0
+)
 select null as document_id, place as ordinal, passages as places, null as rank from counted union all {_BEST}
 """  # noqa: S608 - of our own words only
 
@@ -172,7 +174,7 @@ def frequencies(connection: Connection, collection_id: UUID, words: Sequence[str
 
 
 def matching(connection: Connection, scope: Scope, weights: Mapping[str, float], limit: int) -> list[Match]:
-    """The passages that share words with the question, those with the weightiest words first; 63 words at most."""
+    """The passages that share the weightiest words with the question, best first; 63 words at most."""
     wanted = {"words": list(weights), "weights": list(weights.values()), "limit": limit}
     rows = _rows(connection, _MATCHING, scope, wanted)
     return _first(rows, list(weights.values()), limit)
@@ -216,9 +218,11 @@ def vectors(connection: Connection, scope: Scope, model: str, dimension: int) ->
 
 
 def _first(rows: Sequence[Row[Any]], weights: Sequence[float], limit: int) -> list[Match]:
-    """Those that weigh most; of equals those whose words stand closer together."""
-    scored = [(-_weighed(row.places, weights), -row.rank, row.document_id, row.ordinal) for row in rows]
-    return [Match(passage_id(document_id, ordinal), -less) for less, _, document_id, ordinal in sorted(scored)[:limit]]
+    """Those that weigh most; among them those first that come back to these words: one may fall by the way."""
+    # What computers add up in another order is equal all the same.
+    scored = [(-_weighed(row.places, weights), -round(row.rank, 9), row.document_id, row.ordinal) for row in rows]
+    best = sorted(sorted(scored)[:limit], key=lambda one: (one[1], one))
+    return [Match(passage_id(document_id, ordinal), -less) for less, _, document_id, ordinal in best]
 
 
 def _weighed(places: int, weights: Sequence[float]) -> float:
