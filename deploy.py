@@ -19,6 +19,7 @@ from tasks.packages import packages
 from tasks.pki import pki
 from tasks.preflight import preflight
 from tasks.proxy import proxy
+from tasks.pushes import pushes
 
 site: Site = host.data.site
 machine: Machine = host.data.machine
@@ -62,3 +63,7 @@ barrier(name="The platform answers")
 if "backup" in machine.roles:
     backup(site=site, machine=machine)
 barrier(name="The log is received")
+
+# What is pushed has a repository by then.
+if "etcd" in machine.roles and site.having("backup"):
+    pushes(site=site, machine=machine)

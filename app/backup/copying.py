@@ -8,6 +8,7 @@ from app.backup import restic
 from app.backup.keys import keys
 from app.backup.maintain import BEYOND_DAYS, EVIDENCE_DAYS, WAL_HOURS
 from app.backup.metrics import Figures, Labels, Outcome, recorded, say
+from app.backup.process import run as run_restic
 from app.backup.repositories import KINDS, own, second
 from app.backup.restic import Repository, RepositoryError, Snapshot
 from app.backup.settings import Kind, Settings
@@ -75,7 +76,8 @@ def wanted(kind: Kind, known: Sequence[Snapshot], now: datetime | None = None) -
 
 def _there(source: Repository, target: Repository) -> None:
     try:
-        keys(target)
+        # restic asks a server that is not there again and again.
+        run_restic(target, ["cat", "config"], seconds=90)
     except RepositoryError as error:
         if error.kind != "absent":
             raise

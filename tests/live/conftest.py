@@ -29,6 +29,7 @@ ORDER = (
     "test_roles",
     "test_cluster",
     "test_backup",
+    "test_repository",
     "test_ollama",
     "test_chroma",
     "test_proxy",
