@@ -14,7 +14,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.backup.drill import backups, database, golden, stack
+from app.backup.drill import backups, database, golden, main, stack, steps
 from app.backup.drill.checks import Check, CheckError, Checks, StoppedError, deadline, stoppable
 from app.backup.drill.database import Canary
 from app.backup.drill.evidence import Evidence, figures
@@ -82,11 +82,31 @@ def test_a_drill_that_is_stopped_tells_so_and_runs_no_further_check() -> None:
     checks = Checks(["first", "second"])
     with stoppable():
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        checks.run("first", 20, lambda: time.sleep(20) or "")
+        with pytest.raises(StoppedError):
+            checks.run("first", 20, lambda: time.sleep(20) or "")
 
     assert not checks.run("second", 5, lambda: "")
     assert checks.all[0].found == "the drill was stopped"
     assert checks.all[1].verdict == "could not run"
+
+
+def test_what_goes_wrong_between_two_checks_is_kept_as_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(drill: steps.Drill) -> None:
+        drill.checks.run("snapshots", 5, lambda: "there")
+        raise OSError("the disk is gone")
+
+    kept: list[Evidence] = []
+    monkeypatch.setattr(main, "carried_out", broken)
+    monkeypatch.setattr(main, "own", lambda *_, **__: None)
+    monkeypatch.setattr(main, "_versions", lambda _: {})
+    monkeypatch.setattr(main.evidence, "kept", lambda _settings, _repository, found: kept.append(found) or tmp_path)
+
+    assert main.run(settings_in(tmp_path)) == 1
+
+    assert [check.verdict for check in kept[0].checks][:2] == ["pass", "could not run"]
+    assert not kept[0].well
 
 
 def test_deadlines_leave_nothing_behind() -> None:

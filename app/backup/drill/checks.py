@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FrameType
 from typing import Literal
 
@@ -42,7 +42,7 @@ class Checks:
 
     def run(self, name: str, seconds: float, work: Callable[[], str], *, needed: bool = False) -> bool:
         """
-        Run ``work``, which tells what it found or raises CheckError; whether it passed.
+        Run ``work``, which tells what it found or raises CheckError; whether it passed. StoppedError goes through.
 
         + needed: without this nothing that follows can run
         """
@@ -50,6 +50,7 @@ class Checks:
             return False
         began = time.monotonic()
         verdict: Verdict = "pass"
+        stopped: StoppedError | None = None
         try:
             with deadline(seconds):
                 found = work()
@@ -57,21 +58,28 @@ class Checks:
             verdict, found = "fail", str(error)
         except LateError:
             verdict, found = "could not run", f"not done in {seconds:.0f} s"
-        except StoppedError:
-            verdict, found, self._blocked = "could not run", "the drill was stopped", name
+        except StoppedError as error:
+            verdict, found, stopped = "could not run", "the drill was stopped", error
+            self.end(name)
         except Exception as error:  # whatever it was, the check did not run
             verdict, found = "could not run", f"{type(error).__name__}: {error}"
         check = Check(name, verdict, " ".join(found.split())[:500], round(time.monotonic() - began, 2))
         self._done[name] = check
+        self._say(check)
         if needed and verdict != "pass":
             self._blocked = self._blocked or name
-        sys.stdout.write(f"  {verdict:<13} {name:<10} {check.seconds:6.1f} s  {check.found}\n")
-        sys.stdout.flush()
+        if stopped:
+            raise stopped
         return verdict == "pass"
 
-    def note(self, name: str, verdict: Verdict, found: str) -> None:
-        """Give a verdict again, after something that belongs to the check was seen later."""
-        self._done[name] = replace(self._done[name], verdict=verdict, found=found)
+    def end(self, reason: str) -> None:
+        """Nothing more is reached, for this reason."""
+        self._blocked = self._blocked or reason
+
+    @staticmethod
+    def _say(check: Check) -> None:
+        sys.stdout.write(f"  {check.verdict:<13} {check.name:<10} {check.seconds:6.1f} s  {check.found}\n")
+        sys.stdout.flush()
 
     @property
     def all(self) -> tuple[Check, ...]:

@@ -47,6 +47,9 @@ def _outcome(settings: Settings, kind: Kind, repositories: dict[str, Repository]
             carried_out(drill)
         except StoppedError:
             say("drill = stopped; what was not reached counts as failed")
+        except Exception as error:  # what went wrong between two checks is evidence too
+            drill.checks.end("the way there")
+            say(f"drill = ended early; {type(error).__name__}: {' '.join(str(error).split())[:300]}")
         found.checks, found.seconds = drill.checks.all, drill.passed()
         words = _told(found)
         try:

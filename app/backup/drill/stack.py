@@ -63,9 +63,12 @@ class _Relay(socketserver.ThreadingTCPServer):
 
 class _Caller(socketserver.BaseRequestHandler):
     def handle(self) -> None:
-        server = self.server
         with socket.socket(socket.AF_UNIX) as pool:
-            pool.connect(getattr(server, "door", ""))
+            try:
+                pool.connect(getattr(self.server, "door", ""))
+            except OSError:
+                # Nobody is behind the door: the caller hears it as from a host that hung up.
+                return
             back = threading.Thread(target=_copy, args=(pool, self.request), daemon=True)
             back.start()
             _copy(self.request, pool)
