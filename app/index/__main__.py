@@ -7,12 +7,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import log, metrics
-from app.index.follower import CHANGES_AT_ONCE, follow
+from app.index.follower import CHANGES_AT_ONCE, OTHERS_AT_ONCE, follow
 from app.index.indexes import Indexes
 from app.index.reconcile import reconcile
 from app.index.report import Reporter
@@ -24,6 +25,8 @@ from app.store.listen import Listener
 
 # Between two looks for what belongs to no model any more.
 FORGET_SECONDS = 5.0
+# Between the beginnings of two rounds while a few changes come in each.
+MOMENT_SECONDS = 1.0
 
 
 def main() -> int:
@@ -57,16 +60,18 @@ async def _follow(
     while not stopping.is_set():
         try:
             async with turn:
+                began = time.monotonic()
                 followers = await indexes.now()
-                applied = await follow(followers[0])
+                applied = [await follow(followers[0])]
                 # The others' turn comes when the served one is in step; what concerns them alone it only passes over.
-                if applied < CHANGES_AT_ONCE:
-                    applied += sum([await follow(one, served=False) for one in followers[1:]])
+                if applied[0] < CHANGES_AT_ONCE:
+                    applied += [await follow(one, served=False) for one in followers[1:]]
             await reporter.tell(followers)
             if time.monotonic() - looked > FORGET_SECONDS:
                 looked = time.monotonic()
                 await indexes.forget()
-            if applied:
+            if any(applied):
+                await asyncio.to_thread(stopping.wait, pause(applied, time.monotonic() - began))
                 continue
         except IndexUnavailableError as error:
             logging.getLogger("app.index").warning("%s", error)
@@ -77,6 +82,17 @@ async def _follow(
     comparing.cancel()
     await asyncio.gather(comparing, return_exceptions=True)
     listener.close()
+
+
+def pause(applied: Sequence[int], took: float) -> float:
+    """Seconds to the next round after one that applied so many changes of each model.
+
+    Where a document comes every moment, a round for each would cost more than the vectors; the first waits for nobody.
+    """
+    served, *others = applied
+    if served >= CHANGES_AT_ONCE or any(one >= OTHERS_AT_ONCE for one in others):
+        return 0.0
+    return max(0.0, MOMENT_SECONDS - took)
 
 
 async def _compare(indexes: Indexes, turn: asyncio.Lock, seconds: float) -> None:

@@ -3,9 +3,17 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 # The longest that a thread which waits does not notice that its work must end.
 LOOK_SECONDS = 0.5
+
+
+class End(Protocol):
+    """What ends a wait: an event."""
+
+    def is_set(self) -> bool:
+        """Whether it came."""
 
 
 class InterruptedWorkError(Exception):
@@ -19,7 +27,7 @@ class Turns:
         self._free = threading.Semaphore(count)
 
     @contextmanager
-    def one(self, *ends: threading.Event) -> Iterator[None]:
+    def one(self, *ends: End) -> Iterator[None]:
         """Hold a turn; raise InterruptedWorkError when one of the events comes before any is free."""
         while not self._free.acquire(timeout=LOOK_SECONDS):
             if any(end.is_set() for end in ends):

@@ -1,28 +1,30 @@
-"""The worker's loop: one document at a time per thread, under a lease that a crash lets lapse.
+"""The worker's loop: one document, or a few small ones, at a time per thread, under leases that a crash lets lapse.
 
 While some documents are embedded, as many others are read, so that the inference hosts never wait for a parser.
 """
 
+import itertools
 import logging
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from uuid import UUID
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app import inference, metrics
-from app.ingest.embed import Embedded, Worker, embedded, in_model, texts_of
+from app.ingest.embed import AllLost, Held, Text, Worker, embedded
 from app.ingest.outline import UnreadableError
 from app.ingest.parse import can_shut_in, read
+from app.ingest.publish import publish
 from app.ingest.sandbox import OpenDoorError
-from app.ingest.split import Piece, Size
+from app.ingest.split import Size
 from app.ingest.turns import InterruptedWorkError
-from app.settings import Settings
-from app.settings_of_models import Embedder
-from app.store import changes, documents, embeddings, jobs, models, passages
-from app.store.database import writing
+from app.settings import Ingest, Settings
+from app.store import documents, jobs, models
+from app.store.database import passing, writing
 from app.store.documents import Document
 from app.store.jobs import Job
 from app.store.listen import Listener
@@ -31,6 +33,11 @@ log = logging.getLogger(__name__)
 
 # One to work with, one that keeps the lease meanwhile, and the listener's.
 CONNECTIONS_PER_THREAD = 3
+# Of small documents so many batches' worth of text go together, where so many wait that the threads of two hosts have
+# as much.
+BATCHES = 4
+BYTES_PER_TOKEN = 4
+HOSTS = 2
 
 
 def threads(settings: Settings) -> int:
@@ -56,46 +63,147 @@ def work(worker: Worker) -> None:
 
 
 def work_once(worker: Worker) -> bool:
-    """Do the oldest free job; False when there was none, or none may be done with this embedding model."""
+    """Do the oldest free job, and small ones with it; False when there was none, or none for this embedding model."""
     with ExitStack() as turn:
         # A job is taken when it can begin: waiting, it might as well be another worker's.
         turn.enter_context(worker.reading.one(worker.stopping))
-        job = _take(worker)
-        if job is None:
+        taken = _take(worker)
+        if not taken:
             return False
-        with _lease(worker, job) as lost:
-            _do(worker, job, lost, turn)
+        with _leases(worker, taken) as held:
+            texts = _read(worker, held)
+            turn.close()
+            if texts:
+                _finish(worker, texts)
     return True
 
 
-def _take(worker: Worker) -> Job | None:
-    configured = worker.settings.inference
-    owner = uuid.uuid4().hex
+def _take(worker: Worker) -> list[Job]:
+    configured, ingest = worker.settings.inference, worker.settings.ingest
+    owner, tries = uuid.uuid4().hex, itertools.count()
 
-    def take(connection: Connection) -> Job | None:
+    def take(connection: Connection) -> list[Job]:
         foreign = models.stored(connection).foreign([one.space for one in configured.embedders])
         if foreign:
             log.error("inference.embedding_model = %s; %s is stored", configured.embedding_model, foreign)
-            return None
-        return jobs.take(connection, owner, worker.settings.ingest.lease_seconds)
+            return []
+        # Nobody told whether the first time arrived.
+        if next(tries) and (ours := jobs.held(connection, owner)):
+            return ours
+        first = jobs.take(connection, owner, ingest.lease_seconds)
+        # What was tried before may have been what a worker died of: alone it takes no other one along.
+        if first is None or first.attempts > 1 or ingest.max_attempts == 1:
+            return [first] if first else []
+        return [first, *_fellows(connection, first, ingest)]
 
-    return writing(worker.primary, take)
+    return sorted(writing(worker.primary, take), key=lambda job: job.id)
 
 
-def _do(worker: Worker, job: Job, lost: threading.Event, turn: ExitStack) -> None:
+def _fellows(connection: Connection, first: Job, ingest: Ingest) -> list[Job]:
+    """Small documents to go with this one, so that batches for the model are full and transactions few."""
+    whole = BATCHES * ingest.embed_batch * ingest.passage_tokens * BYTES_PER_TOKEN
+    size = max(documents.size(connection, first.document_id), whole // ingest.embed_batch)
+    most = min(ingest.embed_batch, whole // size) - 1
+    return jobs.fellows(connection, first, most, HOSTS * 2 * ingest.threads, size) if most > 0 else []
+
+
+def _read(worker: Worker, held: Sequence[Held]) -> list[Text]:
+    """What the parsers find in the documents; of their bytes nothing stays."""
+    ingest, found = worker.settings.ingest, []
+    # A job given up in this round has nothing to begin.
+    tried = {one.job.id for one in held if one.job.attempts > ingest.max_attempts}
+    begun = _begun(worker, [one.job for one in held if one.job.id not in tried])
+    for one in held:
+        with _settling(worker, one.job):
+            if one.job.id in tried:
+                crashes = one.job.attempts - 1
+                raise UnreadableError(f"document = {crashes} crashes; one that a worker survives, see its journal")
+            if one.job.document_id not in begun or one.lost.is_set() or worker.stopping.is_set():
+                raise InterruptedWorkError
+            document, content = begun.pop(one.job.document_id)
+            size = Size(ingest.passage_tokens, ingest.passage_overlap_tokens)
+            parsed = read(content, document.file_name, ingest.limits, size)
+            found.append(Text(one, document, parsed.title, parsed.pieces))
+    return found
+
+
+def _begun(worker: Worker, several: Sequence[Job]) -> dict[UUID, tuple[Document, bytes]]:
+    """The documents that are this worker's, with their bytes; they are being read from now on."""
+
+    def work(connection: Connection) -> dict[UUID, tuple[Document, bytes]]:
+        ours = _still_ours(connection, several, worker.settings.ingest.lease_seconds)
+        documents.mark_all(connection, dict.fromkeys(ours), "parsing")
+        return documents.with_sources(connection, ours)
+
+    return writing(worker.primary, work) if several else {}
+
+
+def _still_ours(connection: Connection, several: Sequence[Job], lease_seconds: float) -> set[UUID]:
+    # Held first, as whoever ends a job does. After a long wait for a primary a job may be another worker's.
+    documents.hold(connection, [job.document_id for job in several])
+    return jobs.extend(connection, several, lease_seconds)
+
+
+def _finish(worker: Worker, texts: Sequence[Text]) -> None:
+    """Embed and publish the documents together; where that fails and one may be to blame, each by itself."""
+    if len(texts) > 1:
+        try:
+            _together(worker, texts)
+            return
+        except inference.InferenceFailedError as error:
+            log.info("documents = %d by themselves from here on: %s", len(texts), error)
+        except inference.InferenceUnavailableError as error:
+            for one in texts:
+                with _settling(worker, one.job):
+                    raise error
+            return
+        except DBAPIError as error:
+            if passing(error):
+                raise
+        except Exception as error:
+            log.info("documents = %d by themselves from here on: %s", len(texts), type(error).__name__)
+    refused = []
+    for one in texts:
+        try:
+            with _settling(worker, one.job):
+                _together(worker, [one])
+        except DBAPIError as error:
+            if passing(error) or len(texts) == 1:
+                raise
+            refused.append(error)
+    if refused:
+        raise refused[0]
+
+
+def _together(worker: Worker, texts: Sequence[Text]) -> None:
+    with worker.embedding.one(worker.stopping, AllLost([one.held for one in texts])):
+        lease = worker.settings.ingest.lease_seconds
+
+        def go_on(connection: Connection) -> tuple[set[UUID], models.Stored]:
+            ours = _still_ours(connection, [one.job for one in texts], lease)
+            totals = {one.document.id: len(one.pieces) for one in texts if one.document.id in ours}
+            documents.mark_all(connection, totals, "embedding")
+            return ours, models.stored(connection)
+
+        ours, stored = writing(worker.primary, go_on)
+        mine = [one for one in texts if one.document.id in ours]
+        vectors = embedded(worker, mine, stored) if mine else {}
+    published = publish(worker, mine, vectors) if mine else []
+    for one in published:
+        metrics.DOCUMENTS.labels("indexed").inc()
+        log.info("indexed document=%s passages=%d", one.document.id, len(one.pieces))
+    finished = {one.job.id for one in published}
+    for one in texts:
+        if one.job.id not in finished:
+            _give_back(worker, one.job, None, 0, tried=False)
+
+
+@contextmanager
+def _settling(worker: Worker, job: Job) -> Iterator[None]:
+    """Whatever goes wrong with the document, its job is given back or the document failed, with the reason told."""
     pause = worker.settings.ingest.retry_seconds
     try:
-        if job.attempts > worker.settings.ingest.max_attempts:
-            raise UnreadableError(f"document = {job.attempts - 1} crashes; one that a worker survives, see its journal")
-        document, title, pieces = _read(worker, job)
-        turn.close()
-        with worker.embedding.one(worker.stopping, lost):
-            lease = worker.settings.ingest.lease_seconds
-            writing(worker.primary, lambda connection: _go_on(connection, job, lease, len(pieces)))
-            vectors = embedded(worker, job, title, pieces, lost)
-        _publish(worker, job, document, title, pieces, vectors, lost)
-        metrics.DOCUMENTS.labels("indexed").inc()
-        log.info("indexed document=%s passages=%d", job.document_id, len(pieces))
+        yield
     except InterruptedWorkError:
         _give_back(worker, job, None, 0, tried=False)
     except inference.InferenceUnavailableError as error:
@@ -129,92 +237,6 @@ def _do(worker: Worker, job: Job, lost: threading.Event, turn: ExitStack) -> Non
             _fail(worker, job, f"document = {type(error).__name__}; one that the worker can read, see its journal")
 
 
-def _read(worker: Worker, job: Job) -> tuple[Document, str, Sequence[Piece]]:
-    """The document, its title and its pieces; of its bytes nothing stays."""
-    ingest = worker.settings.ingest
-    document, content = writing(worker.primary, lambda connection: _begin(connection, job, ingest.lease_seconds))
-    found = read(content, document.file_name, ingest.limits, Size(ingest.passage_tokens, ingest.passage_overlap_tokens))
-    return document, found.title, found.pieces
-
-
-def _begin(connection: Connection, job: Job, lease_seconds: float) -> tuple[Document, bytes]:
-    # Held first, as whoever ends a job does. After a long wait for a primary the job may be another worker's.
-    document = documents.locked(connection, job.document_id)
-    if document is None or not jobs.extend(connection, job, lease_seconds):
-        raise InterruptedWorkError
-    documents.mark(connection, job.document_id, "parsing")
-    return document, documents.source(connection, job.document_id)
-
-
-def _go_on(connection: Connection, job: Job, lease_seconds: float, total: int) -> None:
-    if documents.locked(connection, job.document_id) is None or not jobs.extend(connection, job, lease_seconds):
-        raise InterruptedWorkError
-    documents.mark(connection, job.document_id, "embedding", total=total)
-
-
-def _publish(
-    worker: Worker,
-    job: Job,
-    document: Document,
-    title: str,
-    pieces: Sequence[Piece],
-    vectors: Embedded,
-    lost: threading.Event,
-) -> None:
-    """Make the document searchable, and earlier versions of it gone, in one transaction."""
-    token = uuid.uuid4()
-
-    def work(connection: Connection) -> Embedder | None:
-        earlier = documents.earlier_versions(connection, document)
-        # Held, so that the site does not go over to a model at this moment that the document lacks.
-        stored = models.stored(connection, hold=True)
-        served = worker.settings.inference.embedder(stored.served.space if stored.served else None)
-        if served and served.space not in vectors:
-            return served
-        if served is None or not jobs.finish(connection, job):
-            if changes.told(connection, token):
-                # An earlier try was committed, and only the answer to it got lost.
-                return None
-            raise InterruptedWorkError
-        removed = _store(connection, document, pieces, vectors, served, stored)
-        if removed:
-            changes.append(connection, "deleted", document.collection_id, document.id, removed)
-        for version in earlier:
-            documents.delete(connection, version)
-        documents.publish(connection, document.id, title)
-        changes.append(connection, "indexed", document.collection_id, document.id, len(pieces), token)
-        return None
-
-    while lacking := writing(worker.primary, work):
-        # The site went over to another model meanwhile.
-        vectors = vectors | {
-            lacking.space: list(in_model(worker, job, lacking, texts_of(title, pieces), lost, tells=False))
-        }
-
-
-def _store(
-    connection: Connection,
-    document: Document,
-    pieces: Sequence[Piece],
-    vectors: Embedded,
-    served: Embedder,
-    stored: models.Stored,
-) -> int:
-    """Put the passages in the place of earlier ones, whose number comes back, and a second model's vectors beside."""
-    kept = [one for one in stored.kept if one.space in vectors]
-    # What the change began with stays beside the text until its end; programs of before read nothing else.
-    first = stored.change.old.space if stored.change and stored.change.old in kept else served.space
-    new = [
-        passages.NewPassage(ordinal, piece.text, piece.headings, piece.place, vector)
-        for ordinal, (piece, vector) in enumerate(zip(pieces, vectors[first], strict=True))
-    ]
-    removed = passages.replace(connection, document.collection_id, document.id, first[0], new)
-    for one in kept:
-        if one.space != first:
-            embeddings.add(connection, document.id, one, vectors[one.space])
-    return removed
-
-
 def _give_back(worker: Worker, job: Job, why: str | None, pause: float, *, tried: bool) -> None:
     def work(connection: Connection) -> None:
         documents.locked(connection, job.document_id)
@@ -238,25 +260,30 @@ def _fail(worker: Worker, job: Job, why: str) -> None:
 
 
 @contextmanager
-def _lease(worker: Worker, job: Job) -> Iterator[threading.Event]:
-    """Keep extending the job's lease; the event yielded is set when it was lost all the same."""
-    lost, done = threading.Event(), threading.Event()
+def _leases(worker: Worker, several: Sequence[Job]) -> Iterator[list[Held]]:
+    """Keep extending the leases of jobs of one owner; each hears when it was lost all the same."""
+    held, done = [Held(job, threading.Event()) for job in several], threading.Event()
     seconds = worker.settings.ingest.lease_seconds
 
     def extend() -> None:
         while not done.wait(seconds / 3):
             try:
                 # Tried once: the next round is the repetition, and a finished document must not wait for this.
-                if not writing(worker.primary, lambda connection: jobs.extend(connection, job, seconds), 0):
-                    lost.set()
-                    return
+                ours = writing(worker.primary, lambda connection: jobs.extend(connection, several, seconds), 0)
             except SQLAlchemyError as error:
-                log.warning("lease of document=%s not extended: %s", job.document_id, str(error).splitlines()[0])
+                about = several[0].document_id
+                log.warning("lease of document=%s not extended: %s", about, str(error).splitlines()[0])
+                continue
+            for one in held:
+                if one.job.document_id not in ours:
+                    one.lost.set()
+            if not ours:
+                return
 
     thread = threading.Thread(target=extend, daemon=True)
     thread.start()
     try:
-        yield lost
+        yield held
     finally:
         done.set()
         thread.join()

@@ -43,8 +43,8 @@ def append(
     """Tell every index of a document that came or went, once this transaction commits."""
     connection.execute(
         text(
-            "insert into changes (collection_id, document_id, kind, passages, token)"
-            " values (:collection, :document, :kind, :passages, :token)"
+            "with told as (insert into changes (collection_id, document_id, kind, passages, token)"
+            " values (:collection, :document, :kind, :passages, :token)) select pg_notify(:channel, '')"
         ),
         {
             "collection": collection_id,
@@ -52,9 +52,9 @@ def append(
             "kind": kind,
             "passages": passages,
             "token": token or uuid4(),
+            "channel": CHANNEL,
         },
     )
-    connection.execute(text(f"select pg_notify('{CHANNEL}', '')"))
 
 
 def append_deletions(connection: Connection, collection_id: UUID, passages: Mapping[UUID, int]) -> None:

@@ -1,6 +1,6 @@
 """Documents from upload to deletion: their bytes, their state, and what a person is told about it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -116,6 +116,20 @@ def locked(connection: Connection, document_id: UUID) -> Document | None:
     return find(connection, document_id)
 
 
+def hold(connection: Connection, ids: Sequence[UUID]) -> None:
+    """Hold the documents, in the order of their ids, against every other change until this transaction ends."""
+    statement = text("select 1 from documents where id = any(:ids) order by id for update")
+    connection.execute(statement, {"ids": list(ids)})
+
+
+def with_sources(connection: Connection, ids: Collection[UUID]) -> dict[UUID, tuple[Document, bytes]]:
+    """Those of the documents that are there, with their bytes as they were uploaded."""
+    sources = text("select id, source from documents where id = any(:ids)")
+    content = {row.id: bytes(row.source) for row in connection.execute(sources, {"ids": list(ids)})}
+    rows = connection.execute(text(_SELECT + "where d.id = any(:ids)"), {"ids": list(content)})
+    return {row.id: (_document(row), content[row.id]) for row in rows}
+
+
 def of_collection(
     connection: Connection,
     collection_id: UUID,
@@ -150,10 +164,9 @@ def states(connection: Connection, collection_ids: Sequence[UUID]) -> dict[UUID,
     return counted
 
 
-def source(connection: Connection, document_id: UUID) -> bytes:
-    """The bytes as they were uploaded."""
-    statement = text("select source from documents where id = :id")
-    return bytes(connection.execute(statement, {"id": document_id}).scalar_one())
+def size(connection: Connection, document_id: UUID) -> int:
+    """How many bytes were uploaded."""
+    return int(connection.execute(text("select size from documents where id = :id"), {"id": document_id}).scalar_one())
 
 
 def piece(connection: Connection, document_id: UUID, start: int, length: int) -> bytes | None:
@@ -168,11 +181,18 @@ def mark(
     connection: Connection, document_id: UUID, state: State, error: str | None = None, total: int | None = None
 ) -> None:
     """Say where the document is on its way, what stands in it, and how many passages are to be embedded."""
+    mark_all(connection, {document_id: total}, state, error)
+
+
+def mark_all(connection: Connection, totals: Mapping[UUID, int | None], state: State, error: str | None = None) -> None:
+    """The same of several."""
     statement = text(
-        "update documents set state = :state, error = :error, done = case when :total >= 0 then 0 end, total = :total,"
-        " changed_at = now() where id = :id"
+        "update documents d set state = :state, error = :error, done = case when given.total >= 0 then 0 end,"
+        " total = given.total, changed_at = now()"
+        " from unnest(cast(:ids as uuid[]), cast(:totals as int[])) as given (id, total) where d.id = given.id"
     )
-    connection.execute(statement, {"id": document_id, "state": state, "error": error, "total": total})
+    given = {"ids": list(totals), "totals": list(totals.values()), "state": state, "error": error}
+    connection.execute(statement, given)
 
 
 def count_done(connection: Connection, job: Job, done: int) -> bool:
@@ -213,20 +233,25 @@ def delete(connection: Connection, document: Document) -> None:
         changes.append(connection, "deleted", document.collection_id, document.id, document.passages)
 
 
-def earlier_versions(connection: Connection, document: Document) -> list[Document]:
-    """Documents that came under the same file name before this one; all of the name are held until the end."""
-    parameters = {"collection": document.collection_id, "name": document.file_name}
-    connection.execute(
-        text("select 1 from documents where collection_id = :collection and file_name = :name order by id for update"),
-        parameters,
+def hold_versions(connection: Connection, several: Sequence[Document]) -> None:
+    """Hold all documents that came under the file names of these until the end, in the order of their ids."""
+    statement = text(
+        "select 1 from documents where (collection_id, file_name) in"
+        " (select * from unnest(cast(:collections as uuid[]), cast(:names as text[]))) order by id for update"
     )
-    # A second statement sees what was committed while the first one waited.
+    names = {"collections": [one.collection_id for one in several], "names": [one.file_name for one in several]}
+    connection.execute(statement, names)
+
+
+def earlier_versions(connection: Connection, document: Document) -> list[Document]:
+    """Documents that came under the same file name before this one; who calls holds them."""
     statement = text(
         _SELECT + "where d.collection_id = :collection and d.file_name = :name"
         " and (d.created_at, d.id) < (:created_at, :id)"
     )
-    parameters |= {"created_at": document.created_at, "id": document.id}
-    return [_document(row) for row in connection.execute(statement, parameters)]
+    parameters = {"collection": document.collection_id, "name": document.file_name}
+    rows = connection.execute(statement, parameters | {"created_at": document.created_at, "id": document.id})
+    return [_document(row) for row in rows]
 
 
 def _document(row: Row[Any]) -> Document:

@@ -4,6 +4,7 @@ Who ends a job and changes documents holds the documents first, several by their
 order the two would wait for each other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -55,14 +56,46 @@ def take(connection: Connection, owner: str, lease_seconds: float) -> Job | None
     return Job(row.id, row.document_id, row.attempts, owner) if row else None
 
 
-def extend(connection: Connection, job: Job, lease_seconds: float) -> bool:
-    """Keep the job for another lease; False when it is no longer ours."""
-    statement = text(
-        "update jobs set lease_until = clock_timestamp() + make_interval(secs => :lease)"
-        " where id = :id and owner = :owner"
+def fellows(connection: Connection, job: Job, most: int, shares: int, largest: int) -> list[Job]:
+    """More jobs for the owner of this one, whose documents have no more than ``largest`` bytes and were never tried.
+
+    No more than ``most``, nor than a share of those that wait: the others are for other threads, here and elsewhere.
+    """
+    rows = connection.execute(
+        text(
+            "with waiting as materialized ("
+            " select from jobs where run_after <= clock_timestamp() and lease_until is null limit :most * :shares"
+            "), taken as materialized ("
+            " select j.id from jobs j join documents d on d.id = j.document_id"
+            " where j.run_after <= clock_timestamp() and j.lease_until is null and j.attempts = 0"
+            " and d.size <= :largest order by j.id for update of j skip locked"
+            " limit (select count(*) / :shares from waiting)"
+            ") update jobs set attempts = attempts + 1, owner = :owner,"
+            " lease_until = (select lease_until from jobs where id = :id)"
+            " where id in (select id from taken) returning id, document_id, attempts"
+        ),
+        {"owner": job.owner, "id": job.id, "most": most, "shares": shares, "largest": largest},
     )
-    result = connection.execute(statement, {"id": job.id, "owner": job.owner, "lease": lease_seconds})
-    return result.rowcount == 1
+    return [Job(row.id, row.document_id, row.attempts, job.owner) for row in rows]
+
+
+def held(connection: Connection, owner: str) -> list[Job]:
+    """What the owner has taken."""
+    statement = text("select id, document_id, attempts from jobs where owner = :owner")
+    rows = connection.execute(statement, {"owner": owner})
+    return [Job(row.id, row.document_id, row.attempts, owner) for row in rows]
+
+
+def extend(connection: Connection, jobs: Sequence[Job], lease_seconds: float) -> set[UUID]:
+    """Keep the jobs of one owner for another lease; the documents of those that are still ours."""
+    statement = text(
+        # In one order: who ends them one after the other would wait for who extends them, and be waited for.
+        "with ours as materialized (select id from jobs where id = any(:ids) and owner = :owner order by id for update)"
+        " update jobs set lease_until = clock_timestamp() + make_interval(secs => :lease)"
+        " where id in (select id from ours) returning document_id"
+    )
+    wanted = {"ids": [job.id for job in jobs], "owner": jobs[0].owner, "lease": lease_seconds}
+    return set(connection.execute(statement, wanted).scalars())
 
 
 def finish(connection: Connection, job: Job) -> bool:

@@ -29,6 +29,20 @@ order by wanted.rank
 """
 
 
+# Many at once: a way to the server and back for each would take longer than the work there.
+AT_ONCE = 200
+_INSERT = """
+insert into passages
+    (document_id, ordinal, collection_id, text, section, page, headings, place, embedding, model, dimension)
+select :document, ordinal, :collection, text, section, page, headings, place, embedding, :model, :dimension
+from rows from (
+    json_to_recordset(cast(:rows as json))
+        as (ordinal int, text text, section text, page int, headings text[], place jsonb),
+    unnest(cast(:embeddings as bytea[]))
+) as given (ordinal, text, section, page, headings, place, embedding)
+"""
+
+
 @dataclass(frozen=True)
 class NewPassage:
     ordinal: int
@@ -65,31 +79,28 @@ def replace(
     """Put these passages in the place of the document's earlier ones; the number of those."""
     models.note(connection, model, len(passages[0].embedding))
     removed = connection.execute(text("delete from passages where document_id = :id"), {"id": document_id}).rowcount
-    connection.execute(
-        text(
-            "insert into passages"
-            " (document_id, ordinal, collection_id, text, section, page, headings, place, embedding, model, dimension)"
-            " values (:document, :ordinal, :collection, :text, :section, :page, :headings, cast(:place as jsonb),"
-            " :embedding, :model, :dimension)"
-        ),
-        [
-            {
-                "document": document_id,
-                "ordinal": passage.ordinal,
-                "collection": collection_id,
-                "text": passage.text,
-                "section": " > ".join(passage.headings),
-                "page": passage.place.get("page"),
-                "headings": list(passage.headings),
-                "place": json.dumps(passage.place),
-                "embedding": passage.embedding.astype("<f4").tobytes(),
-                "model": model,
-                "dimension": len(passage.embedding),
-            }
-            for passage in passages
-        ],
-    )
+    dimension = len(passages[0].embedding)
+    of_all = {"document": document_id, "collection": collection_id, "model": model, "dimension": dimension}
+    for start in range(0, len(passages), AT_ONCE):
+        some = passages[start : start + AT_ONCE]
+        given = {
+            "rows": json.dumps([_row(one) for one in some], ensure_ascii=False),
+            "embeddings": [one.embedding.astype("<f4").tobytes() for one in some],
+        }
+        connection.execute(text(_INSERT), of_all | given)
     return removed
+
+
+def _row(passage: NewPassage) -> dict[str, Any]:
+    """All of it but its vector."""
+    return {
+        "ordinal": passage.ordinal,
+        "text": passage.text,
+        "section": " > ".join(passage.headings),
+        "page": passage.place.get("page"),
+        "headings": list(passage.headings),
+        "place": passage.place,
+    }
 
 
 def one(connection: Connection, document_id: UUID, ordinal: int) -> Passage | None:

@@ -11,7 +11,8 @@ import ollama
 import pytest
 from sqlalchemy import create_engine, text
 
-from app.ingest.worker import Worker, _lease
+from app.ingest.embed import Worker
+from app.ingest.worker import _leases
 from app.settings import Ingest
 from app.store import jobs
 from tests.app.servers import Process, wait_for
@@ -133,12 +134,12 @@ def test_a_lease_outlives_a_moment_without_a_free_connection(
             return connection.execute(text("select lease_until from jobs where id = :id"), {"id": job.id}).scalar_one()
 
     taken = lease()
-    with small.connect() as only, _lease(worker, job) as lost:
+    with small.connect() as only, _leases(worker, [job]) as (held,):
         wait_for("a try without a connection", lambda: "not extended" in caplog.text, 5)
         only.close()
         wait_for("the lease is extended", lambda: lease() != taken, 5)
 
-    assert not lost.is_set()
+    assert not held.lost.is_set()
     small.dispose()
     admin.call("DELETE", f"/api/v1/documents/{document['id']}")
 
