@@ -44,8 +44,9 @@ def run(settings: Settings) -> int:
         if stopping.is_set():
             break
         tries = 0 if began else tries + 1
+        if problem != state.problem or began:
+            say(problem)
         state.receiving, state.problem = False, problem
-        say(problem)
         notify(watchdog="1")
         stopping.wait(PAUSES[min(tries, len(PAUSES) - 1)])
     notify(stopping="1", status="stopped")
@@ -126,7 +127,7 @@ def _receive(settings: Settings, state: State, stopping: threading.Event) -> tup
                 process.kill()
     process.wait()
     listener.join(5)
-    return " ".join(said), began.is_set()
+    return " ".join(words for words in said if not BEGAN.search(words)), began.is_set()
 
 
 def _environment() -> Mapping[str, str]:
