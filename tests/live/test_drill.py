@@ -116,7 +116,9 @@ def test_its_evidence_is_in_a_repository_of_its_own(keeper: Keeper, killed: int)
         " ls latest",
     )
 
-    assert f"{keeper.evidence()['began'][:19].replace('-', '').replace(':', '')}Z-drill.json" in listed
+    newest = keeper.evidence()
+    began = newest["began"][:19].replace("-", "").replace(":", "")
+    assert f"{began}Z-{newest['kind']}.json" in listed
 
 
 @pytest.mark.lab
