@@ -121,6 +121,7 @@ def test_each_etcd_host_pushes_into_its_own_folder_with_a_key_that_opens_no_othe
     one, two = (plan(prod, machine).files for machine in prod.having("etcd")[:2])
 
     unit = one["/etc/systemd/system/rag-etcd-snapshot.service"].content.decode()
+    assert "TimeoutStartSec=15min" in unit.splitlines()
     name = prod.having("etcd")[0].name
     targets = re.findall(r"rest:https://(\w+):8448/(\w+)/etcd", unit)
     assert targets == [(target.name, name) for target in prod.having("backup")]
