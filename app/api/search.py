@@ -93,7 +93,7 @@ class Result(BaseModel):
     place: dict[str, Any] = Field(description="Where it stands: page, slide, sheet and rows, as the format has them.")
     url: str = Field(description="The page that shows it, below the platform's address.")
     text: str
-    score: float = Field(description="Both halves and heading or title, weighed; comparable within one answer only.")
+    score: float = Field(description="Both halves, heading and document, weighed; comparable within one answer only.")
     vector: VectorStanding | None = Field(description="Null where it was not among the nearest vectors.")
     lexical: LexicalStanding | None = Field(description="Null where the full text did not find it.")
 

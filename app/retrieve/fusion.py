@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from app.index.vectors import Near
 from app.retrieve.weights import Weights
@@ -13,6 +14,7 @@ from app.store.passages import Passage
 OF_VECTOR = 0.3
 OF_WORDS = 0.3
 OF_HEADING = 0.2
+OF_COMPANY = 0.1
 # Under a heading that fits, a passage of a few words says hardly anything.
 OF_SHORTNESS = 0.3
 SHORT = 20
@@ -38,10 +40,11 @@ def scores(found: Sequence[Passage], halves: Halves, asked: Weights) -> dict[str
     """How well each passage fits, by the question's words that some passage has; comparable within one search only."""
     stems = _by_stem(asked)
     titles = {title: _titled(title, stems) for title in {one.title for one in found}}
-    return {one.id: _score(one, halves, stems, titles[one.title]) for one in found}
+    company = _company(found, halves.nearness)
+    return {one.id: _score(one, halves, stems, titles[one.title], company[one.id]) for one in found}
 
 
-def _score(passage: Passage, halves: Halves, asked: Weights, titled: float) -> float:
+def _score(passage: Passage, halves: Halves, asked: Weights, titled: float, company: float) -> float:
     heading = vocabulary(passage.headings[-1:] or (passage.title,))
     headed = max(_share(asked, heading), titled)
     short = max(0.0, 1 - len(passage.text.split()) / SHORT)
@@ -49,6 +52,7 @@ def _score(passage: Passage, halves: Halves, asked: Weights, titled: float) -> f
         OF_VECTOR * halves.nearness.get(passage.id, 0.0)
         + OF_WORDS * halves.words.get(passage.id, 0.0)
         + OF_HEADING * headed
+        + OF_COMPANY * company
         - OF_SHORTNESS * short
     )
 
@@ -81,3 +85,17 @@ def _asked(word: str, asked: Weights) -> float:
         return 1.0
     pieces = parts(word)
     return sum(stem(piece) in asked for piece in pieces) / len(pieces) if len(pieces) > 1 else 0.0
+
+
+def _company(found: Sequence[Passage], near: Mapping[str, float]) -> dict[str, float]:
+    """The nearness of the nearest other passage of the same document: a lone one may be near by chance."""
+    documents: dict[UUID, list[float]] = {}
+    for one in found:
+        documents.setdefault(one.document_id, []).append(near.get(one.id, 0.0))
+    nearest = {document: sorted([*some, 0.0], reverse=True)[:2] for document, some in documents.items()}
+
+    def of(one: Passage) -> float:
+        first, second = nearest[one.document_id]
+        return second if near.get(one.id, 0.0) == first else first
+
+    return {one.id: of(one) for one in found}

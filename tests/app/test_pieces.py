@@ -15,6 +15,7 @@ from app.answer.thinking import Spoken
 from app.api.questions import Asked
 from app.index.vectors import Near
 from app.inference import Usage
+from app.retrieve import fusion
 from app.retrieve.fusion import Halves, nearness, scores
 from app.retrieve.search import Found, Hit, Standing
 from app.retrieve.weights import Frequencies
@@ -117,6 +118,20 @@ def test_under_a_heading_that_says_nothing_the_title_tells_as_far_as_it_is_about
     told = scores(found, Halves({}, dict.fromkeys((one.id for one in found), 1.0)), {"cluster": 2.0})
 
     assert told[about.id] > told[named.id] > told[broad.id] > told[other.id] == told[numbered.id]
+
+
+def test_of_two_passages_as_near_the_one_whose_document_has_another_near_one_comes_first() -> None:
+    text = "The port is the number under which the server listens, and it can be changed. " * 3
+    document = uuid4()
+    first, second = (Passage(document, number, "Handbook", "", None, text) for number in range(2))
+    alone, far = passage(text), Passage(document, 2, "Handbook", "", None, text)
+    halves = Halves({first.id: 0.8, second.id: 0.5, alone.id: 0.8}, {})
+
+    told = scores([alone, first, second, far], halves, {"port": 1.0})
+
+    assert told[first.id] - told[alone.id] == pytest.approx(0.5 * fusion.OF_COMPANY)
+    assert told[far.id] == pytest.approx(0.8 * fusion.OF_COMPANY)
+    assert scores([alone], halves, {"port": 1.0})[alone.id] == told[alone.id]
 
 
 def test_the_prompt_stays_within_the_context() -> None:
