@@ -21,9 +21,7 @@ define timed
 endef
 
 .PHONY: client help setup demo test lint unit app-test live bench lab lab-down lab-list stand-in secrets secret keep-secret deploy docs release locks
-.PHONY: restore restored-end restore-document
-.PHONY: offline-password
-.PHONY: restore restored-end drills
+.PHONY: test-recovery restore restored-end restore-document rebuild fetch-repositories drills offline-password
 .PHONY: cluster switchover rolling-restart upgrade-database reinit pause resume remove-member
 
 help: ## these lines
@@ -54,6 +52,9 @@ live: setup ## the fleet built anew, deployed, tested as its users meet it, and 
 	$(call timed,live tests,rc=0; \
 	  { $(PYTHON) -m pytest -v tests/live --site lab && $(PYTHON) -m pytest -q tests/lab/test_lifecycle.py; } || rc=$$?; \
 	  [ -n "$(KEEP_LAB)" ] || $(MAKE) lab-down || rc=$$?; exit $$rc)
+
+test-recovery: setup ## recoveries, rehearsed on the lab that runs: minutes, and the site is away meanwhile
+	$(call timed,recoveries,$(PYTHON) -m pytest -v -m recovery tests/live/test_recovery.py --site $(SITE))
 
 PART ?= failover
 bench: setup ## figures of the lab that runs: PART=failover [FAULT=name,name] [REPEATS=5], PART=pgbench
@@ -121,6 +122,12 @@ restore: setup ## the database as it was: TO="2026-11-22 08:00" or latest, besid
 restored-end: setup ## the restored copy gone from the backup host
 	$(RECOVERY) end
 
+rebuild: setup | /usr/bin/restic ## the whole site on empty machines: FROM=place of the repositories; asks for the escrow line
+	$(RECOVERY) rebuild --from '$(FROM)' --to '$(TO)' --confirm '$(CONFIRM)'
+
+fetch-repositories: setup ## a new backup host gets what the second repository holds, or FROM=place of the repositories
+	$(RECOVERY) fetch --from '$(FROM)'
+
 restore-document: setup ## one document of a moment, in again: TO= DOCUMENT=title, or COLLECTION=name [INTO=collection]
 	$(RECOVERY) document --to '$(TO)' --document '$(DOCUMENT)' --collection '$(COLLECTION)' --into '$(INTO)'
 
@@ -182,6 +189,10 @@ $(UV):
 /usr/bin/chromium:
 	@echo "--> Debian's Chromium, for the tests of the pages"
 	@apt-get -qq update && apt-get -qq -y --no-install-recommends install chromium fonts-dejavu-core >/dev/null
+
+/usr/bin/restic:
+	@echo "--> Debian's restic, which reads the repository"
+	@apt-get -qq update && apt-get -qq -y --no-install-recommends install restic >/dev/null
 
 /usr/bin/npm:
 	@echo "--> Debian's Node.js and npm, for the provider of the app tests"

@@ -42,7 +42,8 @@ def take(site: Site, keeper: Machine, say: Say) -> None:
 
 def rest(site: Site, keeper: Machine) -> None:
     """The backup host receives nothing and begins nothing by itself, until it is started again."""
-    units = [f"{name}.timer" for name in TIMERS] + [f"{name}.service" for name in ("rag-wal", "rag-base", "rag-dump")]
+    units = [f"{name}.timer" for name in TIMERS] + ["rag-base.path"]
+    units += [f"{name}.service" for name in ("rag-wal", "rag-base", "rag-dump")]
     ask(site, keeper, f"systemctl stop {' '.join(units)} 2>/dev/null || true", seconds=900)
 
 
@@ -66,9 +67,12 @@ def _wait_for_receiver(site: Site, keeper: Machine) -> None:
 
 def resume(site: Site, keeper: Machine) -> None:
     """Backups go on: the timers that the deploy enabled, and a new base at once, since the old ones lead elsewhere."""
-    timers = f"for unit in {' '.join(TIMERS)}; do systemctl is-enabled --quiet $unit.timer 2>/dev/null || continue; "
-    ask(site, keeper, f"{timers} systemctl start $unit.timer; done; true")
+    units = " ".join(["rag-base.path", *(f"{name}.timer" for name in TIMERS)])
+    enabled = "systemctl is-enabled --quiet $unit 2>/dev/null && systemctl start $unit"
+    ask(site, keeper, f"for unit in {units}; do {enabled}; done; true")
     ask(site, keeper, "systemctl start rag-base", seconds=24 * 3600, what="base backup")
+    # A base is good only with the log until its end.
+    ask(site, keeper, "systemctl start rag-backup", seconds=900, what="the log of the base backup")
 
 
 def done(site: Site, keeper: Machine) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import SettingsError, Site
-from tasks import documents, in_place, restored
+from tasks import documents, in_place, rebuild, restored
 from tasks.cluster import site_of
 from tasks.in_place import Order, Phases
 from tasks.lock import alone
@@ -27,6 +27,12 @@ def arguments(words: list[str]) -> argparse.Namespace:
     restore.add_argument("--in-place", action="store_true")
     restore.add_argument("--confirm", default="")
     verbs.add_parser("end")
+    rebuilding = verbs.add_parser("rebuild")
+    rebuilding.add_argument("--from", dest="place", default="")
+    rebuilding.add_argument("--to", default="")
+    rebuilding.add_argument("--confirm", default="")
+    fetching = verbs.add_parser("fetch")
+    fetching.add_argument("--from", dest="place", default="")
     document = verbs.add_parser("document")
     for name in ("to", "document", "collection", "into"):
         document.add_argument(f"--{name}", default="")
@@ -86,6 +92,11 @@ def act(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
     if wanted.verb == "end":
         restored.end(site, restored.keeper_of(site))
         phases.say("the restored copy is gone")
+    elif wanted.verb == "fetch":
+        keeper, place = restored.keeper_of(site), wanted.place or site.backup.second_repository
+        rebuild.locations(place)
+        with alone(site, "fetch-repositories", (keeper,)):
+            phases.say(rebuild.fetch(site, keeper, place))
     elif wanted.verb == "document":
         one_back(site, wanted, phases)
     elif wanted.in_place:
@@ -108,7 +119,15 @@ def main(words: list[str]) -> int:
         print(f"{time.monotonic() - began:7.1f} s  {text}", flush=True)
 
     try:
-        act(site_of(wanted.site), wanted, Phases(say, time.monotonic))
+        phases = Phases(say, time.monotonic)
+        if wanted.verb == "rebuild":
+            # Before its state is fetched there may be no file of the site.
+            to = moment_of(wanted.to or "latest", datetime.now(UTC))
+            confirmed = bool(wanted.confirm) and wanted.confirm == wanted.site
+            rebuild.rebuild(wanted.site, wanted.place, to, confirmed, site_of, phases)
+            print(phases.table())
+        else:
+            act(site_of(wanted.site), wanted, phases)
     except (RefusedError, SettingsError) as refused:
         print(refused, file=sys.stderr)
         return 2

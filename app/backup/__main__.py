@@ -12,6 +12,7 @@ MODULES = {
     "receive": "receive",
     "restore": "restore",
     "window": "window",
+    "fetch": "fetch",
     "init": "keys",
     "backup": "snapshot",
     "base": "base",
@@ -41,6 +42,8 @@ def main(arguments: list[str]) -> int:
     verbs.add_parser("dump", help="take a logical copy")
     verbs.add_parser("maintain", help="forget what is too old, read through what is kept")
     verbs.add_parser("copy", help="copy into the second repository")
+    fetch = verbs.add_parser("fetch", help="copy what another place holds into the repositories here")
+    fetch.add_argument("--place", default="", help="where it is; the second repository without")
     options = vars(parser.parse_args(arguments))
     module = importlib.import_module(f"app.backup.{MODULES[options.pop('verb')]}")
     try:

@@ -36,6 +36,7 @@ ORDER = (
     "test_app",
     "test_questions",
     "test_drill",
+    "test_recovery",
     "test_faults",
     "test_guard",
     "test_replacement",

@@ -78,3 +78,12 @@ def test_a_log_that_begins_too_late_gets_one_of_each_hour_before_it() -> None:
     assert found.base == "first"
     # From an hour before the base on, oldest first, so that what is there twice is the newer one.
     assert found.log == ("log0", "log1", "log2", "log3", "log4", "log5", "log6", "log7", "log8")
+
+
+def test_what_was_written_while_the_site_was_recovered_is_refused() -> None:
+    breaks = [(DAY + timedelta(hours=10), DAY + timedelta(hours=12))]
+
+    assert choose(BASES, LOGS, DAY + timedelta(hours=10), breaks).base == "first"
+    assert choose(BASES, LOGS, DAY + timedelta(hours=12), breaks).base == "first"
+    with pytest.raises(OutsideError, match="the site was being recovered until 2026-11-22 12:00:00"):
+        choose(BASES, LOGS, DAY + timedelta(hours=11), breaks)

@@ -30,6 +30,7 @@ SHARED = {
     "tasks.moments",
     "tasks.operations",
     "tasks.patroni",
+    "tasks.rebuild",
     "tasks.release",
     "tasks.repair",
     "tasks.restored",

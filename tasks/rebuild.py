@@ -1,0 +1,212 @@
+"""
+The whole site again on empty machines, from a repository and the escrow line alone.
+
+What must be there besides: this checkout at any release not older than the backup's, the machines of the site with a
+bare Debian 13, and their host keys in known_hosts. Everything else comes out of the repository.
+"""
+
+import getpass
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from inventories.escrow import offline_password
+from inventories.secrets import file_of, key_file_of
+from inventories.settings import Machine, SettingsError, Site
+from tasks import in_place, last_backup, restored
+from tasks.archives import stream
+from tasks.in_place import Order, Phases
+from tasks.members import RefusedError, StoppedError
+from tasks.moments import stamp
+from tasks.ssh import SilentError, ask
+
+KINDS = ("wal", "base", "dump", "site", "evidence")
+ROOT = Path(__file__).parent.parent
+
+
+def escrow_line(site: str) -> str:
+    """The line AGE-SECRET-KEY-1…: from its file where that is here, else from standard input, never an argument."""
+    path = key_file_of(site)
+    if path.is_file():
+        text = path.read_text()
+    else:
+        text = getpass.getpass(f"escrow line of {site}: ") if sys.stdin.isatty() else sys.stdin.read()
+    found = [line.strip().upper() for line in text.splitlines() if "AGE-SECRET-KEY-1" in line.upper()]
+    line = found[0] if found else ""
+    try:
+        offline_password(line)
+    except ValueError:
+        raise RefusedError(
+            f"escrow line of {site} = (no key in {path if path.is_file() else 'standard input'}); the whole line "
+            "AGE-SECRET-KEY-1… is needed, as it was written down"
+        ) from None
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.touch(0o600)
+        path.write_text(f"{line}\n")
+    return line
+
+
+def locations(given: str) -> dict[str, str]:
+    """Where each repository lies: FROM names the folder or the address that holds all of them."""
+    place = given.rstrip("/")
+    if not place:
+        raise RefusedError("FROM = (nothing); the place of the repositories is needed; FROM=/mnt/repositories")
+    if "://" not in place and ":" not in place and not (Path(place) / "site" / "config").is_file():
+        raise RefusedError(f"FROM = {place}; a folder with the repositories wal, base and site is needed; ls {place}")
+    return {kind: f"{place}/{kind}" for kind in KINDS}
+
+
+def is_here(location: str) -> bool:
+    """Whether a repository lies on a disk of this computer."""
+    return location.startswith("/")
+
+
+def state_of(location: str, password: str, folder: Path) -> None:
+    """The newest state of the site out of its repository, into ``folder``."""
+    program = shutil.which("restic")
+    if program is None:
+        raise RefusedError("restic = (nothing); it reads the repository; apt-get install restic")
+    words = [program, "--repo", location, "--password-file", "/dev/stdin", "--no-cache", "--no-lock"]
+    words += ["restore", "latest", "--tag", "site", "--target", str(folder)]
+    done = subprocess.run(words, input=password, capture_output=True, text=True, check=False)
+    if done.returncode or not (folder / "secrets.age").is_file():
+        said = " ".join(done.stderr.split())[-200:] or "no secrets.age in it"
+        kind = "the escrow line does not open it" if "wrong password" in said else said
+        raise RefusedError(f"repository {location} = no state of the site; {kind}; restic -r {location} snapshots")
+
+
+def put_state(site: str, folder: Path, mark: str) -> list[str]:
+    """The site's file and its secrets where a deploy reads them; what lies there and differs is moved aside."""
+    said = []
+    for name, to in (("inventory", ROOT / "inventories" / site), ("secrets.age", file_of(site))):
+        content = (folder / name).read_bytes()
+        if to.is_file() and to.read_bytes() != content:
+            to.replace(to.with_name(f"{to.name}.before-{mark}"))
+            said.append(f"{to.name}: the one that lay here is {to.name}.before-{mark} now")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        draft = to.with_name(f"{to.name}.new")
+        draft.touch(0o600 if name == "secrets.age" else 0o644)
+        draft.write_bytes(content)
+        draft.replace(to)
+    return said
+
+
+def deploy(site: str) -> None:
+    """As `make deploy`; its own words go on, a line each, so that a person sees where it is."""
+    words = [str(ROOT / ".venv/bin/pyinfra"), "-y", f"inventories/{site}", "deploy.py"]
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        env=os.environ | {"PYINFRA_PROGRESS": "off"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "rror" in line or " = " in line]
+        raise StoppedError(f"deploy of {site} = exit {done.returncode}; {' '.join(lines[-3:])[-400:]}; make deploy")
+
+
+def bring_repositories(site: Site, given: str, phases: Phases) -> None:
+    """The repositories on the new backup host, so that backups go on in them; its own empty ones are moved aside."""
+    keeper, mark = restored.keeper_of(site), stamp(datetime.now(UTC))
+    last_backup.rest(site, keeper)
+    folder = f"{restored.FOLDER}/repositories"
+    aside = (
+        f"set -e; mv -T {folder} {restored.FOLDER}/aside/repositories-{mark}; "
+        f"install -d -m 700 -o rag-backup -g rag-backup {folder}; rm -f {restored.FOLDER}/run/newest-base.json"
+    )
+    ask(site, keeper, aside, what="move the empty repositories aside")
+    if is_here(given):
+        unpack = f"tar -x -C {folder} && chown -R rag-backup:rag-backup {folder} && chmod -R u+rwX,go= {folder}"
+        stream(["tar", "-c", "-C", given, *(kind for kind in KINDS if (Path(given) / kind).is_dir())], unpack,
+               site.ssh, keeper)  # fmt: skip
+    else:
+        fetch(site, keeper, given)
+    phases.say(f"{keeper.name}: has the repositories of {given}")
+
+
+def fetch(site: Site, keeper: Machine, given: str) -> str:
+    """Copy what the repositories at another place hold into those of the backup host; what it tells of it."""
+    place = given.rstrip("/")
+    if not is_here(place):
+        told = restored.verb_on(site, keeper, f"fetch --place {shlex.quote(place)}", seconds=24 * 3600)
+    else:
+        there = f"{restored.FOLDER}/aside/from-{stamp(datetime.now(UTC))}"
+        unpack = f"install -d -m 700 {there} && tar -x -C {there} && chown -R rag-backup:rag-backup {there}"
+        kinds = [kind for kind in KINDS if (Path(place) / kind).is_dir()]
+        stream(["tar", "-c", "-C", place, *kinds], unpack, site.ssh, keeper)
+        try:
+            told = restored.verb_on(site, keeper, f"fetch --place {there}", seconds=24 * 3600)
+        finally:
+            ask(site, keeper, f"rm -rf {there}", seconds=900)
+    # Whoever else may open them gets a key of his own in what was made anew.
+    ask(site, keeper, "systemctl restart rag-repositories", seconds=900)
+    return told
+
+
+def rebuild(
+    name: str, given: str, to: datetime | None, confirmed: bool, read: Callable[[str], Site], phases: Phases
+) -> Site:
+    """Fetch, deploy, restore, verify; every step may be repeated after a stop."""
+    where = locations(given)
+    line = escrow_line(name)
+    with tempfile.TemporaryDirectory(prefix="rag-rebuild-") as scratch:
+        state_of(where["site"], offline_password(line), Path(scratch))
+        for said in put_state(name, Path(scratch), stamp(datetime.now(UTC))):
+            phases.say(said)
+    phases.say("the site's file and its secrets are here")
+    try:
+        site = read(name)
+    except SettingsError as refused:
+        raise RefusedError(f"state of {name} = not readable by this checkout; {refused}") from None
+    if not confirmed:
+        _refuse_what_lives(site)
+    phases.over("fetch the site's state")
+    phases.say(f"deploys {len(site.machines)} machines")
+    deploy(name)
+    phases.over("deploy")
+    bring_repositories(site, given, phases)
+    phases.over("repositories")
+    in_place.recover(site, Order(to, fresh=True), lambda _: None, phases)
+    _drill(site, phases)
+    return site
+
+
+def _drill(site: Site, phases: Phases) -> None:
+    """The drill's own checks, on the backup that the new site has just made."""
+    keeper = restored.keeper_of(site)
+    script = (
+        "systemctl start rag-drill; journalctl -u rag-drill -o cat -n 3 _COMM=python3; systemctl is-failed rag-drill"
+    )
+    said = ask(site, keeper, f"{script}; true", seconds=4 * 3600, what="drill").splitlines()
+    if said[-1:] == ["failed"]:
+        raise StoppedError(f"drill = failed; {' '.join(said[:-1])[-300:]}; the site runs; make drills SITE={site.name}")
+    phases.say(f"drill: {said[-2] if len(said) > 1 else 'done'}")
+    phases.over("drill")
+
+
+def _refuse_what_lives(site: Site) -> None:
+    """A rebuild is for empty machines: a database that holds documents would lose its place to the backup's."""
+    folder = f"/var/lib/postgresql/{site.database.version}/rag"
+    count = "select count(*) from documents"
+    script = f"test ! -e {folder} || {{ {last_backup.PSQL} --command '{count}' 2>/dev/null || echo unknown; }}"
+    for machine in site.having("database"):
+        try:
+            found = ask(site, machine, script, what="what it holds")
+        except SilentError:
+            # One that was never deployed to knows no such user.
+            continue
+        if found not in {"", "0"}:
+            raise RefusedError(
+                f"{machine.name} = has a database with {found} documents; machines without one are needed, or "
+                f"CONFIRM={site.name}, moves it aside; a site that lives: make restore SITE={site.name} IN_PLACE=1"
+            )
