@@ -32,10 +32,7 @@ select restart_lsn::text, greatest(0, pg_current_wal_flush_lsn() - restart_lsn):
 from pg_replication_slots where slot_name = %s and active
 """
 # A sequence jumps by 32 at each failover, and a missing number is what a drill takes for a lost row.
-CANARY = (
-    "insert into canaries (number) overriding system value select coalesce(max(number), 0) + 1 from canaries"
-    " returning number, at"
-)
+CANARY = "insert into canaries (number) select coalesce(max(number), 0) + 1 from canaries returning number, at"
 # What restores find is at most as old as the repository's oldest base backup.
 FORGET = "delete from canaries where at < now() - %s"
 

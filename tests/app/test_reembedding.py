@@ -272,7 +272,7 @@ def test_what_may_not_be_done_now_is_refused_in_one_line(two: Pair) -> None:
     old, new = two.served(), OTHER[two.served()]
     assert two.refused("DELETE") == two.refused(path="/back") == two.refused(path="/finish")
     # Slower than the deploys that follow.
-    two.site.ollama.embed_seconds = 3.0
+    two.site.ollama.embed_seconds = 15.0
     two.step()
     assert two.step()["state"] == "embedding"
     assert two.refused(path="/finish") == "reembedding = embedding; switched"
@@ -281,6 +281,7 @@ def test_what_may_not_be_done_now_is_refused_in_one_line(two: Pair) -> None:
     # Which of the two stands where does not matter as long as both are kept.
     assert two.deploy(embedding_model=new, next_embedding_model=old) == "unchanged\n"
     assert two.deploy(embedding_model=old, next_embedding_model=new) == "unchanged\n"
+    two.site.ollama.embed_seconds = 0.0
     assert two.step("DELETE")["state"] == "cancelling"
     two.wait_for_state("none")
     assert two.deploy(embedding_model=old) == "unchanged\n"

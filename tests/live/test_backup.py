@@ -35,7 +35,8 @@ while time.monotonic() < end and not enough.exists():
                 sslkey="/etc/rag/pki/backup.key", target_session_attrs="read-write")
             link.autocommit = True
         with link.cursor() as cursor:
-            cursor.execute("insert into canaries default values returning number, pg_current_xact_id()::text::bigint")
+            cursor.execute("insert into canaries (number) select coalesce(max(number), 0) + 1 from canaries "
+                           "returning number, pg_current_xact_id()::text::bigint")
             row = cursor.fetchone()
         if not any("might not have been replicated" in notice for notice in link.notices):
             acknowledged.append(row)

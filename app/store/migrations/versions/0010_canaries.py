@@ -8,7 +8,7 @@ down_revision = "0009"
 # The backup host's role reads everything, to copy it, and may write here alone. Where there is none, nobody writes.
 CANARIES = """
 create table canaries (
-    number bigint generated always as identity primary key,
+    number bigint primary key,
     at timestamptz not null default clock_timestamp()
 );
 create index on canaries (at);
