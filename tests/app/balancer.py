@@ -34,6 +34,7 @@ def balancer(folder: Path, api: int, upload_bytes: int) -> Iterator[tuple[int, s
         upload_bytes=upload_bytes,
         apps=(MACHINE,),
         inferences=(),
+        pushing=(),
         doors=[OpenDoor(ports["api_door"], replace(API, backend=api), ("app1",))],
         places=1,
         no_service=TEMPLATES / "proxy/no-service.http",

@@ -111,6 +111,7 @@ def _run(stack: ExitStack, folder: Path, machine: Machine, open_: list[OpenDoor]
         upload_bytes=1,
         apps=(),
         inferences=site.having("inference"),
+        pushing=(),
         doors=open_,
         places=PLACES,
         no_service=TEMPLATES / "proxy/no-service.http",

@@ -88,7 +88,9 @@ def test_a_door_opens_for_declared_names_and_paths_only(site: Site, run: Run) ->
 
 @pytest.mark.lab
 def test_a_door_stays_shut_for_a_machine_that_is_not_declared_even_from_where_one_is(site: Site, run: Run) -> None:
-    target, client, stranger = site.having("inference")[0], site.having("app")[0], site.having("monitoring")[0]
+    target, client = site.having("inference")[0], site.having("app")[0]
+    # Databases ask no model.
+    stranger = site.having("database")[0]
     url = f"https://{target.name}:{OLLAMA_DOOR}/api/version"
     ask = "curl -s -o /dev/null -w '%{http_code}' --max-time 10 --cacert /etc/rag/pki/ca.crt"
     # Nor for another service's certificate of a machine that is declared.
