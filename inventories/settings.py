@@ -128,6 +128,8 @@ class Site(Frozen):
             raise ValueError(
                 f"database.max_connections = {most}; the application needs {self.sessions}, or leave it out"
             )
+        if (keepers := len(self.having("backup"))) > 1:
+            raise ValueError(f"machines with role backup = {keepers}; one at most, the log has one receiver")
         if self.database.replication == "quorum" and len(self.having("database")) == 1:
             raise ValueError("database.replication = 'quorum'; two machines with role database at least are needed")
         if self.vip is None and len(self.having("balancer")) > 1:

@@ -31,8 +31,9 @@ class Range:
 def range_of(data: Path) -> Range:
     """Read from backup_manifest, which pg_verifybackup has checked by then."""
     told = json.loads((data / "backup_manifest").read_text(encoding="utf-8"))
-    first, last = told["WAL-Ranges"][0], told["WAL-Ranges"][-1]
-    return Range(int(told["System-Identifier"]), int(last["Timeline"]), first["Start-LSN"], last["End-LSN"])
+    # PostgreSQL writes the newest timeline first: a replica may follow a failover while it gives a backup.
+    newest, oldest = told["WAL-Ranges"][0], told["WAL-Ranges"][-1]
+    return Range(int(told["System-Identifier"]), int(newest["Timeline"]), oldest["Start-LSN"], newest["End-LSN"])
 
 
 def files_of(data: Path) -> int:

@@ -140,8 +140,8 @@ def _mended(settings: Settings, slot: primary.Slot, said: str) -> str:
     here = spool.examine(settings.spool)
     if REMOVED.search(said):
         # What lies between the spool and the present is of no use without a base backup, which begins at the present.
-        spool.go_on_at(settings.spool, slot.segment)
         want_base(settings, f"log is missing between {here.segments[-1].name} and {slot.segment}")
+        spool.go_on_at(settings.spool, slot.segment)
         return f"log = removed by the primary before it was received; the receiver goes on at {slot.segment}"
     if unknown := UNKNOWN_TIMELINE.search(said):
         names = spool.beyond(here, int(unknown[1]), -1)

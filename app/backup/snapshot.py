@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from itertools import takewhile
 from pathlib import Path
 
 from app.backup import restic, spool
@@ -56,9 +57,8 @@ def _trimmed(settings: Settings, wal: Repository, taken: Snapshot) -> int:
     if not old:
         return 0
     held = restic.files_of(wal, taken.id)
-    lacking = [one for one in old if held.get(one.name) != spool.SEGMENT_BYTES]
-    keep_from = min([base.start, *(one.start for one in lacking)])
-    return spool.trim(settings.spool, min(keep_from, old[-1].start + spool.SEGMENT_BYTES))
+    # The spool stays without a gap: nothing goes that is newer than something which stays.
+    return spool.trim(settings.spool, takewhile(lambda one: held.get(one.name) == spool.SEGMENT_BYTES, old))
 
 
 def _before(settings: Settings, start: int) -> list[spool.Segment]:

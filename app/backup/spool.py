@@ -106,13 +106,12 @@ def gaps(segments: Iterable[Segment]) -> tuple[Gap, ...]:
     Where something is missing.
 
     A new timeline begins in the segment in which the old one ended, or in the one after it when that was just full.
+    What follows a segment was begun when that one was full, whatever the timelines are.
     """
     return tuple(
         Gap(before, after)
         for before, after in pairwise(sorted(segments))
-        if after.number > before.number + 1
-        # What follows on the same timeline was begun before this one was full.
-        or (after.timeline == before.timeline and after.number == before.number + 1 and not before.whole)
+        if after.number > before.number + 1 or (after.number == before.number + 1 and not before.whole)
     )
 
 
@@ -193,13 +192,9 @@ def beyond(spool: Spool, timeline: int, fork: int) -> list[str]:
     ]
 
 
-def trim(folder: Path, keep_from: int) -> int:
-    """
-    Delete whole segments that end before that place in the log; how many.
-
-    The caller has seen them in the repository. Histories are small and stay.
-    """
-    old = [segment for segment in examine(folder).segments if segment.start + SEGMENT_BYTES <= keep_from]
-    for segment in old:
-        (folder / segment.name).unlink()
-    return len(old)
+def trim(folder: Path, old: Iterable[Segment]) -> int:
+    """Delete these, which the caller has seen in the repository; how many. Histories are small and stay."""
+    names = [segment.name for segment in old]
+    for name in names:
+        (folder / name).unlink()
+    return len(names)

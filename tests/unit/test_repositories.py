@@ -82,6 +82,16 @@ def test_the_log_that_a_base_backup_needs_comes_from_postgresqls_own_list(tmp_pa
     assert manifest.files_of(tmp_path) == 2
 
 
+def test_a_base_backup_over_a_failover_begins_on_the_old_timeline(tmp_path: Path) -> None:
+    ranges = [
+        {"Timeline": 4, "Start-LSN": "0/17000000", "End-LSN": "0/18000158"},
+        {"Timeline": 3, "Start-LSN": "0/16000060", "End-LSN": "0/17000000"},
+    ]
+    (tmp_path / "backup_manifest").write_text(json.dumps({"System-Identifier": 7, "Files": [], "WAL-Ranges": ranges}))
+
+    assert manifest.range_of(tmp_path) == manifest.Range(7, 4, "0/16000060", "0/18000158")
+
+
 Held = Callable[..., list[str]]
 
 

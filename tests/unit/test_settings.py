@@ -99,6 +99,10 @@ REFUSED: dict[str, tuple[Callable[[Site], object], str]] = {
         lambda site: changed(site, machines=without(site, "db3")),
         "machines with role etcd = 2; one of [1, 3, 5] is needed; see docs/settings.md",
     ),
+    "two that receive the log": (
+        lambda site: changed(site, machines=(*site.machines, box("ops2", 42, "backup"))),
+        "machines with role backup = 2; one at most, the log has one receiver; see docs/settings.md",
+    ),
     "quorum of one": (
         lambda site: changed(
             site,

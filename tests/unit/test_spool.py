@@ -58,6 +58,11 @@ def test_what_follows_without_a_break_is_whole() -> None:
     ("names", "gap"),
     [
         ((FIRST, "000000010000000000000004"), f"between {FIRST} and 000000010000000000000004"),
+        # The new timeline's own beginning is missing.
+        (
+            (f"{FIRST}.partial", "000000020000000000000003"),
+            f"between {FIRST}.partial and 000000020000000000000003",
+        ),
         ((FIRST, "000000020000000000000004"), f"between {FIRST} and 000000020000000000000004"),
         # A receiver that went on elsewhere left the segment unfinished that it was in.
         ((f"{FIRST}.partial", "000000010000000000000003"), f"between {FIRST}.partial and 000000010000000000000003"),
@@ -159,7 +164,11 @@ def test_what_is_too_old_leaves_the_spool_and_histories_stay(settings: Settings)
     fill(settings, FIRST, "000000010000000000000003", "000000020000000000000003", "000000020000000000000004.partial")
     fill(settings, "00000002.history")
 
-    assert spool.trim(settings.spool, position("0/3000028")) == 1
-    assert not (settings.spool / FIRST).exists()
-    assert spool.trim(settings.spool, position("0/4000028")) == 2
-    assert {path.name for path in settings.spool.iterdir()} == {"000000020000000000000004.partial", "00000002.history"}
+    old = [segment_of(name) for name in (FIRST, "000000010000000000000003")]
+    assert spool.trim(settings.spool, [one for one in old if one]) == 2
+    assert {path.name for path in settings.spool.iterdir()} == {
+        # As old as its namesake of the other timeline, and nobody has seen it in the repository.
+        "000000020000000000000003",
+        "000000020000000000000004.partial",
+        "00000002.history",
+    }
