@@ -74,12 +74,12 @@ def test_no_secret_shows_in_processes_logs_or_files_that_others_read(site: Site,
     # The search sees: where a machine needs secrets it finds them, in the credential store and nowhere else.
     for machine in site.machines:
         kept = found[machine.name]["kept"]
-        assert bool(kept) == bool(machine.roles & {"app", "database"}), machine.name
+        assert bool(kept) == bool(machine.roles & {"app", "database", "backup"}), machine.name
         assert all(path.startswith("/etc/credstore/") for path in kept), kept
 
 
 def test_credentials_are_root_s_alone(site: Site, run: Run) -> None:
-    for role in ("app", "database"):
+    for role in ("app", "database", "backup"):
         for machine in site.having(role):
             said = run(machine, "stat -c '%a %U' /etc/credstore /etc/credstore/*").splitlines()
             assert said[0] == "700 root"

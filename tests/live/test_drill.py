@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from inventories.settings import Site
 from tests.lab.fleet import wait_until
 from tests.live.fleet import Fleet
 from tests.live.planted import CHANGED, FLIPPED, FOLDER, Keeper, Planted
+from tests.live.test_questions import remembered
 
 # What a drill would change if it touched production: rows, roles, schemas, and what was ever told to the indexes.
 PRODUCTION = """
@@ -19,6 +21,11 @@ select json_build_object(
     'changes', (select max(seq) from changes), 'roles', (select json_agg(rolname order by rolname) from pg_roles),
     'schemas', (select json_agg(nspname order by nspname) from pg_namespace where nspname !~ '^pg_(toast_)?temp')
 )
+"""
+MACHINE_ROOM = b"""The machine room is kept between eighteen and twenty-four degrees by two cooling units in the cellar.
+Every visitor signs the book at the entrance before the guard opens the inner door of the machine room.
+The diesel generator behind the building is started for ten minutes on the first Monday of each month.
+Backup tapes of the old system are stored in the fireproof cabinet next to the emergency exit.
 """
 INSIDE = f"find /proc -maxdepth 2 -name cwd -lname '{FOLDER}/scratch/drill*' 2>/dev/null | wc -l"
 
@@ -32,7 +39,14 @@ def keeper(fleet: Fleet, site: Site) -> Keeper:
 
 
 @pytest.fixture(scope="module")
-def backed_up(keeper: Keeper) -> None:
+def document(platform: httpx.Client) -> Iterator[None]:
+    """Something that a drill can ask for."""
+    with remembered(platform, "machine-room.txt", MACHINE_ROOM):
+        yield
+
+
+@pytest.fixture(scope="module")
+def backed_up(keeper: Keeper, document: None) -> None:
     """A base, and log of after it."""
     snapshots = "restic -r {} --password-file /etc/credstore/drill-password --no-cache --no-lock snapshots --json"
     name = keeper.machine.name

@@ -178,7 +178,7 @@ def _used(drill: Drill, server: Server) -> None:
             asked.extend(golden.chosen(made))
             said = golden.searched(client(), asked)
             found.answer_seconds = drill.passed()
-            return said if asked else "no passage is stored"
+            return said if asked else "no stored passage has a sentence to ask for"
 
         def client() -> httpx.Client:
             if not clients:
@@ -188,7 +188,7 @@ def _used(drill: Drill, server: Server) -> None:
         def answered() -> str:
             said = golden.answered(client(), made, asked)
             found.answers = {"asked": said.asked, "cited": said.cited, "model": said.model}
-            return str(said) if asked else "no passage is stored"
+            return str(said) if asked else "no stored passage has a sentence to ask for"
 
         checks.run("search", 300, searched)
         checks.run("citation", 120, lambda: golden.cited(client(), made, asked))
