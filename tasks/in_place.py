@@ -178,7 +178,9 @@ def _exchange(site: Site, keeper: Machine, there: list[Machine], copy: Copy, pha
     swap.put_aside(site, there, mark, say)
     spool = f"{restored.FOLDER}/spool"
     aside = f"test ! -e {spool} || mv -T {spool} {restored.FOLDER}/aside/spool-{mark}; "
-    ask(site, keeper, f"{aside}install -d -m 700 -o rag-backup -g rag-backup {spool}")
+    # No base backup of before goes together with what is received from now on.
+    known = f"rm -f {restored.FOLDER}/run/newest-base.json"
+    ask(site, keeper, f"{aside}install -d -m 700 -o rag-backup -g rag-backup {spool}; {known}")
     swap.forget(site, there[0])
     phases.over("stop the old cluster")
     swap.begin(site, there[0], swap.Source(keeper.name, RESTORED), shared, say)

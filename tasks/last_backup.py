@@ -33,7 +33,9 @@ def take(site: Site, keeper: Machine, say: Say) -> None:
         # What is received since that one is of the half-made cluster.
         return
     _wait_for_receiver(site, keeper)
-    ask(site, keeper, "systemctl start rag-backup", seconds=900, what="last backup")
+    # A run that is under way may have read the spool before the last of it came: the second one has it.
+    twice = "systemctl stop rag-backup.timer; systemctl start rag-backup; systemctl start rag-backup"
+    ask(site, keeper, twice, seconds=1800, what="last backup")
     last = restored.window(site, keeper)
     record = {"at": last["last"], "base": last["bases"][-1]["id"], "log": last["log"]["id"], "done": False}
     _keep(site, keeper, record | {"breaks": known.get("breaks", [])})
@@ -51,7 +53,7 @@ def _wait_for_receiver(site: Site, keeper: Machine) -> None:
     """The backup host has what the primary has written; one that is dead has nobody to tell."""
     statement = (
         "select flush_lsn >= :'lsn' from pg_stat_replication where client_addr = :'keeper' "
-        "and application_name not like 'walreceiver%' order by 1 desc nulls last limit 1"
+        "and application_name = 'rag-wal' order by 1 desc nulls last limit 1"
     )
     try:
         leader = site.machine(look(site).leading or site.having("database")[0].name)

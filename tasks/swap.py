@@ -153,6 +153,11 @@ def begin(site: Site, machine: Machine, source: Source, shared: dict[str, Any], 
     say(f"{machine.name}: copies the recovered server")
     try:
         _wait_for_leader(site, machine, say)
+    except BaseException:
+        # Without the settings below it would make an empty cluster of its own at its next start.
+        with suppress(AskError):
+            ask(site, machine, "systemctl stop patroni", seconds=180)
+        raise
     finally:
         with suppress(AskError):
             taken = TAKEN_IN.replace("%t", "/run")

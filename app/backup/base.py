@@ -13,6 +13,7 @@ import psycopg2
 
 from app.backup import manifest, restic, spool
 from app.backup.metrics import BackupError, Figures, Outcome, recorded, say
+from app.backup.passfile import passfile
 from app.backup.repositories import own
 from app.backup.restic import Snapshot
 from app.backup.settings import Settings
@@ -142,11 +143,16 @@ def _staged(settings: Settings, source: Source) -> manifest.Range:
 
 
 def _told(command: Sequence[str]) -> None:
-    environment = {**os.environ, "PGPASSWORD": credential("backup-password"), "LC_ALL": "C"}
     try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=False
-        )
+        with passfile() as secret:
+            done = subprocess.run(
+                command,
+                env={**os.environ, **secret},
+                capture_output=True,
+                text=True,
+                timeout=LONGEST_SECONDS,
+                check=False,
+            )
         how, said = f"exit {done.returncode}", done.stderr
     except subprocess.TimeoutExpired:
         done, how, said = None, f"not ended in {LONGEST_SECONDS:.0f} s", ""

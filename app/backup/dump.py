@@ -7,10 +7,10 @@ from typing import Literal
 
 from app.backup import restic
 from app.backup.metrics import BackupError, Figures, Outcome, recorded, say
+from app.backup.passfile import passfile
 from app.backup.repositories import own
 from app.backup.restic import Repository, RepositoryError, Snapshot
 from app.backup.settings import Settings
-from app.settings import credential
 
 NAME = "rag.dump"
 LONGEST_SECONDS = 12 * 3600.0
@@ -47,14 +47,10 @@ def _from(settings: Settings, repository: Repository, target: Literal["prefer-st
     dsn = cluster.dsn(target, database=cluster.name, program="rag-dump")
     # Not compressed: restic finds again what it has, and compresses by itself.
     command = [str(cluster.programs / "pg_dump"), "--dbname", dsn, "--no-password", "--format=custom", "--compress=0"]
-    return restic.backup_output(
-        repository,
-        NAME,
-        command,
-        tags=["dump"],
-        environment={"PGPASSWORD": credential("backup-password"), "LC_ALL": "C"},
-        seconds=LONGEST_SECONDS,
-    )
+    with passfile() as secret:
+        return restic.backup_output(
+            repository, NAME, command, tags=["dump"], environment=secret, seconds=LONGEST_SECONDS
+        )
 
 
 def _read(settings: Settings, repository: Repository, snapshot_id: str) -> int:

@@ -13,9 +13,9 @@ import psycopg2
 from app.backup import primary, spool
 from app.backup.metrics import say
 from app.backup.notify import notify
+from app.backup.passfile import passfile
 from app.backup.settings import Settings
 from app.backup.watch import State, want_base, watch
-from app.settings import credential
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """After a receiver that ended at once, the longer the more often; one that received starts with the first again."""
@@ -66,7 +66,8 @@ def _once(settings: Settings, state: State, stopping: threading.Event) -> tuple[
                 say(f"slot {settings.cluster.slot} = had lost its place, the receiver was away too long; made anew")
         state.system = slot.system
         _prepare(settings, slot)
-        said, began = _receive(settings, state, stopping)
+        with passfile() as secret:
+            said, began = _receive(settings, state, stopping, secret)
         return _mended(settings, slot, said), began
     except psycopg2.Error as error:
         reason = " ".join(str(error).split())[:200]
@@ -92,7 +93,9 @@ def _prepare(settings: Settings, slot: primary.Slot) -> None:
         want_base(settings, why)
 
 
-def _receive(settings: Settings, state: State, stopping: threading.Event) -> tuple[str, bool]:
+def _receive(
+    settings: Settings, state: State, stopping: threading.Event, secret: Mapping[str, str]
+) -> tuple[str, bool]:
     """What pg_receivewal said at its end, and whether it received anything."""
     command = [
         str(settings.cluster.programs / "pg_receivewal"),
@@ -101,7 +104,7 @@ def _receive(settings: Settings, state: State, stopping: threading.Event) -> tup
         *("--synchronous", "--status-interval", "1", "--no-loop", "--no-password", "--verbose"),
         *("--dbname", settings.cluster.dsn(program=primary.PROGRAM)),
     ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=_environment())
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **secret})
     said: deque[str] = deque(maxlen=6)
     began = threading.Event()
 
@@ -128,11 +131,6 @@ def _receive(settings: Settings, state: State, stopping: threading.Event) -> tup
     process.wait()
     listener.join(5)
     return " ".join(words for words in said if not BEGAN.search(words)), began.is_set()
-
-
-def _environment() -> Mapping[str, str]:
-    # Messages are read below.
-    return {**os.environ, "PGPASSWORD": credential("backup-password"), "LC_ALL": "C"}
 
 
 def _mended(settings: Settings, slot: primary.Slot, said: str) -> str:

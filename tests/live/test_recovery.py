@@ -18,7 +18,7 @@ from tests.live.waiting import until
 
 pytestmark = pytest.mark.lab
 Measured = Callable[[str], None]
-NOW = "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"+00:00\"')"
+NOW = "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00:00'"
 # A drill's lock is no data.
 LEFT = f"find {restored.FOLDER}/scratch -mindepth 1 ! -name drill.lock"
 
