@@ -101,13 +101,13 @@ def recover(site: Site, order: Order, agreed: Callable[[list[str]], None], phase
     say, keeper = phases.say, restored.keeper_of(site)
     again = f"make restore SITE={site.name} IN_PLACE=1 with the same TO"
     with alone(site, "restore in place", (*site.having("database"), keeper)):
-        request, window = _checked(site, keeper, order)
+        request, window, moment = _checked(site, keeper, order)
         there, silent = swap.reachable(site)
         if not there:
             raise RefusedError(f"database machines of {site.name} = all silent; one is needed; make deploy first")
         swap.room(site, there, window["bases"][-1]["bytes"] >> 20)
         if not order.fresh:
-            agreed(_warning(site, order, silent))
+            agreed(_warning(site, order, moment, silent))
         phases.over("ask and check")
         # The newest moment is known only when nobody writes any more; an earlier one is brought back meanwhile.
         early = order.to is not None or order.before or order.fresh
@@ -134,8 +134,8 @@ def recover(site: Site, order: Order, agreed: Callable[[list[str]], None], phase
             say(f"{machine.name} was silent; when it is back: make reinit SITE={site.name} MEMBER={machine.name}")
 
 
-def _checked(site: Site, keeper: Machine, order: Order) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The request for the copy, and the window; refuses before anything is touched."""
+def _checked(site: Site, keeper: Machine, order: Order) -> tuple[dict[str, Any], dict[str, Any], datetime | None]:
+    """The request for the copy, the window, and the moment; refuses before anything is touched."""
     if since := restored.busy(site, keeper):
         raise RefusedError(
             f"restore = refused; {keeper.name} has a restored copy since {since}; make restored-end SITE={site.name}"
@@ -148,17 +148,20 @@ def _checked(site: Site, keeper: Machine, order: Order) -> tuple[dict[str, Any],
     if order.before and not record:
         raise RefusedError("TO = before; a recovery in place to undo is needed, there was none; TO=latest")
     if order.before or (order.to is None and last_backup.unfinished(record)):
-        return {"to": None, "base": record["base"], "log": record["log"]}, window
+        known = {"to": None, "base": record["base"], "log": record["log"]}
+        return known, window, datetime.fromisoformat(record["at"])
     restored.refuse_outside(window, order.to)
-    return {"to": order.to.isoformat() if order.to else None}, window
+    return {"to": order.to.isoformat() if order.to else None}, window, order.to
 
 
-def _warning(site: Site, order: Order, silent: list[Machine]) -> list[str]:
+def _warning(site: Site, order: Order, moment: datetime | None, silent: list[Machine]) -> list[str]:
     names = ", ".join(machine.name for machine in silent)
-    to = "the data of before the last recovery" if order.before else moments.shown(order.to)
+    given_up = order.to is None and moment is not None and not order.before
     return [
-        f"{site.name} goes back to {to}",
-        *(lost(site, order.to) if not order.before else ["everything since that recovery is lost"]),
+        f"{site.name} goes back to {moments.shown(moment)}",
+        # It may have been given up long ago, and the site have lived on.
+        *(["a recovery did not come to its end; latest is the last backup that it took"] if given_up else []),
+        *lost(site, moment),
         *([f"silent, and left out: {names}"] if names else []),
         "nobody can use the platform meanwhile; the old data folders are moved aside and stay",
     ]
