@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -200,5 +201,5 @@ def together(said: str) -> str:
 
 def collections(fleet: Fleet) -> set[str]:
     fleet.wait_until_ready()
-    with fleet.signed_in() as client:
+    with closing(fleet.signed_in()) as client:
         return {each["name"] for each in client.get("/api/v1/collections", params={"limit": 500}).json()["items"]}
