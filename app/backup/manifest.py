@@ -53,7 +53,7 @@ def counted(settings: Settings) -> dict[str, Any]:
             cursor.execute("select set_config('statement_timeout', %s, true)", (str(COUNT_MS),))
             cursor.execute(TABLES)
             names = cursor.fetchall()
-            tables = {table: _rows(cursor, schema, table) for schema, table in names}
+            tables = {table: rows_of(cursor, table, schema) for schema, table in names}
             cursor.execute("select version_num from alembic_version")
             schema = cursor.fetchone()[0]
             cursor.execute("select number, at from canaries order by number desc limit 1")
@@ -87,6 +87,7 @@ def write(path: Path, settings: Settings, counts: Mapping[str, Any], log: Range,
     path.write_text(json.dumps(told, indent=1), encoding="utf-8")
 
 
-def _rows(cursor: Any, schema: str, table: str) -> int:
+def rows_of(cursor: Any, table: str, schema: str = "public") -> int:
+    """How many rows the table has."""
     cursor.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(schema, table)))
     return int(cursor.fetchone()[0])

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg2
 
-from app.backup import recovered, restic, spool
+from app.backup import manifest, recovered, restic, spool
 from app.backup.choice import Break, Choice, OutsideError, choose, said, window_of, with_earlier
 from app.backup.settings import Settings
 
@@ -204,10 +204,7 @@ def recover(settings: Settings, wanted: Request, choice: Choice, folder: Path) -
 def rows_of(server: recovered.Server) -> dict[str, Any]:
     """What the recovered database holds, to be compared with what a cluster holds that copied it."""
     with psycopg2.connect(server.dsn("rag")) as link, link.cursor() as cursor:
-        rows: dict[str, int] = {}
-        for table in COUNTED:
-            cursor.execute(f"select count(*) from {table}")  # noqa: S608 - of our own words only
-            rows[table] = cursor.fetchone()[0]
+        rows = {table: manifest.rows_of(cursor, table) for table in COUNTED}
         cursor.execute("select to_regclass('canaries') is not null")
         number, at = 0, None
         if cursor.fetchone()[0]:
