@@ -9,11 +9,13 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.answer import cite
 from app.backup.drill import backups, database, golden, main, stack, steps
 from app.backup.drill.checks import Check, CheckError, Checks, StoppedError, deadline, stoppable
 from app.backup.drill.database import Canary
@@ -22,10 +24,13 @@ from app.backup.drill.place import free_port, put_away, scratch
 from app.backup.drill.steps import DAILY, WEEKLY
 from app.backup.metrics import publish
 from app.backup.restic import Snapshot
-from app.settings import ConfigurationError
+from app.sentences import content_words
+from app.settings import Answering, ConfigurationError
+from app.store.passages import Passage
 from tests.unit.backups import settings_in
 
 CHANCE = random.SystemRandom()
+LONG_LINE = " ".join(f"word{number}" for number in range(90))
 NOW = datetime(2026, 11, 27, 18, 0, tzinfo=UTC)
 
 
@@ -249,6 +254,27 @@ def test_the_sentence_that_is_asked_for_is_prose_and_tells_something() -> None:
         golden.best(words) == "The notice period of the contract with Halden is ninety days from the first of a month."
     )
     assert golden.best("Too short. 1 | 2 | 3") == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "piece"),
+    [
+        ("pump | pressure | 4.5 bar\nvalve | open", "pump | pressure | 4.5 bar"),
+        ("1. Replace the filter of the pump. 2. Then", "1. Replace the filter of the pump."),
+        ("1. First thing. 2. Second thing", ""),
+        ("Introduction", "Introduction"),
+        (LONG_LINE, LONG_LINE),
+        ("---\n| * |", ""),
+    ],
+)
+def test_without_a_sentence_words_of_a_line_are_asked_for_and_can_be_cited(words: str, piece: str) -> None:
+    assert golden.piece(words) == piece
+    passage = Passage(uuid4(), 0, "Title", "", None, words)
+
+    asked = dict.fromkeys(content_words(piece), 1.0)
+    checked = cite.check(asked, f"{piece.rstrip('.')} [1].", [passage], Answering())
+
+    assert [citation.quote in words for citation in checked.citations] == ([True] if piece else [])
 
 
 def test_a_door_that_is_a_socket_is_reached_by_a_port(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the restored PostgreSQL must hold: writes, canaries, whole indexes and pages, the rows and bytes of before."""
+"""The restored PostgreSQL as a server: it takes writes, has its canaries, and its indexes and pages are whole."""
 
 import itertools
 import os
@@ -9,19 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import psycopg2
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
-from app.backup import manifest
 from app.backup.drill.checks import CheckError
 from app.backup.recovered import Server
-from app.store import migrate
 
-ROLES = ("rag", "rag_owner", "rag_read", "rag_backup")
 # The database's clock may be a little ahead of ours.
 CLOCKS_SECONDS = 60
 
@@ -166,74 +160,3 @@ def checksums(server: Server, seconds: float) -> str:
         said = " ".join((done.stderr or done.stdout).split())
         raise CheckError(f"pg_checksums = exit {done.returncode}; pages as they were written; {said}")
     return f"{blocks[1]} pages, 0 bad"
-
-
-def tables(server: Server, expected: Mapping[str, Any]) -> str:
-    """
-    Every table of the manifest, and no fewer documents than were there, less those that the change feed says went.
-
-    Rows were counted when the base was made; what came and went until the drill is in the WAL, so no count need be
-    equal.
-    """
-    counted: Mapping[str, int] = expected["tables"]
-    with connected(server) as cursor:
-        cursor.execute("select tablename from pg_tables where schemaname = 'public'")
-        there = {name for (name,) in cursor.fetchall()}
-        if missing := sorted(counted.keys() - there):
-            raise CheckError(f"tables = without {', '.join(missing)}; those of the manifest")
-        rows = {name: manifest.rows_of(cursor, name) for name in sorted(there)}
-        gone = int(
-            one(
-                cursor,
-                "select count(distinct document_id) from changes where kind = 'deleted' and created_at > %s",
-                datetime.fromisoformat(expected["at"]) - timedelta(minutes=5),
-            )
-        )
-    emptied = [name for name in ("alembic_version", "users", "canaries") if counted.get(name) and not rows[name]]
-    if emptied:
-        raise CheckError(f"tables = {', '.join(emptied)} without a row; those that every site has")
-    if rows["documents"] < counted["documents"] - gone:
-        raise CheckError(
-            f"documents = {rows['documents']}; {counted['documents']} less the {gone} that went since the base was made"
-        )
-    return f"{len(counted)} tables, {rows['documents']} documents and {rows['passages']} passages, {gone} deleted since"
-
-
-def schema(server: Server, expected: Mapping[str, Any]) -> str:
-    """This release's schema, or an earlier one that it can migrate, not older than the base's; and the roles."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
-    known = ScriptDirectory.from_config(config)
-    head = known.get_current_head()
-    order = [script.revision for script in known.walk_revisions()][::-1]
-    with connected(server) as cursor:
-        current = one(cursor, "select version_num from alembic_version")
-        cursor.execute("select rolname from pg_roles")
-        missing = sorted(set(ROLES) - {name for (name,) in cursor.fetchall()})
-    if missing:
-        raise CheckError(f"roles = without {', '.join(missing)}; those of the application")
-    if current not in order:
-        raise CheckError(f"schema = {current}; one that this release knows, up to {head}")
-    if expected["schema"] in order and order.index(current) < order.index(expected["schema"]):
-        raise CheckError(f"schema = {current}; at least {expected['schema']}, which the base had")
-    return f"{current}, this release's" if current == head else f"{current}; this release migrates it to {head}"
-
-
-def documents(server: Server, most: int | None) -> str:
-    """The bytes of every document, or of ``most`` taken at random, against their sha256 and size."""
-    with connected(server, seconds=6 * 3600) as cursor:
-        cursor.execute(
-            # No limit is all of them.
-            "select id, file_name, size, encode(sha256(source), 'hex') = sha256 and length(source) = size as whole"
-            " from documents where id in (select id from documents order by random() limit %s)",
-            (most,),
-        )
-        rows = cursor.fetchall()
-        total = one(cursor, "select count(*) from documents")
-    changed = [(identifier, name) for identifier, name, _, whole in rows if not whole]
-    if changed:
-        identifier, name = changed[0]
-        raise CheckError(
-            f"documents = {len(changed)} of {len(rows)} changed, first {identifier} ({name}); their sha256"
-        )
-    return f"{len(rows)} of {total} documents, {sum(size for _, _, size, _ in rows) / 1e6:.1f} MB, byte for byte"

@@ -24,6 +24,7 @@ from app.backup.drill.place import process
 from app.backup.drill.stack import USER, Stack
 from app.retrieve.weights import Frequencies
 from app.sentences import content_words, sentences
+from app.settings import Answering
 from app.store import passages, users
 from app.store.database import engine, reading, writing
 from app.store.passages import Passage
@@ -35,6 +36,9 @@ PATIENCE, PAUSE_SECONDS = 6, 5.0
 # Of a sentence that tells enough to be looked for, and is prose rather than a table.
 FEWEST_WORDS, MOST_WORDS, MOST_CHARACTERS = 6, 30, 500
 SIGN_IN = secrets.token_urlsafe(24)
+# As much as the search takes, with the words of a question before it.
+MOST_CHARACTERS_OF_A_LINE = 3000
+NOTHING = "the application runs; no document is indexed, so there is nothing to ask for"
 
 
 @dataclass(frozen=True)
@@ -75,26 +79,37 @@ def api(stack: Stack, folder: Path, seconds: float) -> Iterator[httpx.Client]:
 
 
 def chosen(stack: Stack) -> list[Golden]:
-    """Sentences of documents taken at random; none where no passage is stored."""
+    """
+    Sentences of documents taken at random, or words of a line where they have none; raise CheckError without either.
+
+    None only where no document is indexed: then there is nothing to ask for, and that is said.
+    """
     pool = engine(stack.settings.database, "read-write", role="reader")
-
-    def work(connection: Connection) -> list[Golden]:
-        found: dict[str, Golden] = {}
-        for _ in range(TRIES):
-            if len(found) == SEARCHED:
-                break
-            golden = _one(connection)
-            if golden:
-                found[golden.sentence] = golden
-        return list(found.values())
-
     try:
-        return reading(pool, work)
+        return reading(pool, asked_for)
     finally:
         pool.dispose()
 
 
-def _one(connection: Connection) -> Golden | None:
+def asked_for(connection: Connection) -> list[Golden]:
+    """The same in a transaction."""
+    for of in (best, piece):
+        found: dict[str, Golden] = {}
+        for _ in range(TRIES):
+            if len(found) == SEARCHED:
+                break
+            golden = _one(connection, of)
+            if golden:
+                found[golden.sentence] = golden
+        if found:
+            return list(found.values())
+    indexed = connection.execute(text("select count(*) from documents where state = 'indexed'")).scalar_one()
+    if indexed:
+        raise CheckError(f"{indexed} indexed documents = no passage with a word to ask for; text in what they hold")
+    return []
+
+
+def _one(connection: Connection, of: Callable[[str], str]) -> Golden | None:
     row = connection.execute(
         text(
             "with document as ("
@@ -108,20 +123,39 @@ def _one(connection: Connection) -> Golden | None:
     passage = passages.one(connection, row.document_id, row.ordinal) if row else None
     if not row or not passage:
         return None
-    sentence = best(passage.text)
+    sentence = of(passage.text)
     return Golden(row.name, passage, sentence) if sentence else None
 
 
 def best(words: str) -> str:
-    """The sentence that tells most, empty where there is only what no search could tell apart."""
-    # A passage's marks would be taken for ours, and a refusal is never cited.
-    plain = [one for one in sentences(words) if "[" not in one and cite.REFUSAL not in one.lower() and "\n" not in one]
+    """The sentence that tells most, empty where there is none that a search could tell apart."""
     fitting = [
         one
-        for one in plain
+        for one in sentences(words)
         if one.endswith(".") and len(one) <= MOST_CHARACTERS and FEWEST_WORDS <= len(content_words(one)) <= MOST_WORDS
     ]
-    return max(fitting, key=lambda one: len(set(content_words(one))), default="")
+    return next(iter(_by_telling(fitting)), "")
+
+
+def piece(words: str) -> str:
+    """Of lists, tables and headings the line that tells most and can be cited, empty where there is none."""
+    lines = [one for one in sentences(words) if len(one) <= MOST_CHARACTERS_OF_A_LINE]
+    return next((one for one in _by_telling(lines) if _can_be_cited(one, words)), "")
+
+
+def _by_telling(those: Sequence[str]) -> list[str]:
+    """What has most words that carry meaning first; what has none is left out."""
+    # A passage's marks would be taken for ours, and a refusal is never cited.
+    plain = [one for one in those if "[" not in one and "\n" not in one and cite.REFUSAL not in one.lower()]
+    told = {one: len(set(content_words(one))) for one in plain}
+    return sorted((one for one in plain if told[one]), key=lambda one: -told[one])
+
+
+def _can_be_cited(one: str, words: str) -> bool:
+    """Of some lines, as of the number of a list with a word beside it, the check of citations believes nothing."""
+    passage = Passage(uuid4(), 0, "", "", None, words)
+    checked = cite.check(dict.fromkeys(content_words(one), 1.0), f"{one.rstrip('.')} [1].", [passage], Answering())
+    return any(one in citation.quote for citation in checked.citations)
 
 
 def searched(client: httpx.Client, golden: Sequence[Golden]) -> str:

@@ -130,6 +130,8 @@ async def _nearest(indexes: Indexes, pool: Engine) -> str:
         return [(row.collection_id, passage_id(row.document_id, row.ordinal)) for row in rows]
 
     chosen = reading(pool, work)
+    if not chosen:
+        return "no passage is stored, so there is none to find"
     vectors = dict(
         reading(pool, lambda connection: embeddings.of(connection, [one for _, one in chosen], follower.kept))
     )

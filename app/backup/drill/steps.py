@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from app.backup import restic
-from app.backup.drill import backups, database, golden, index, stack
+from app.backup.drill import backups, contents, database, golden, index, stack
 from app.backup.drill.checks import CheckError, Checks
 from app.backup.drill.database import Canary
 from app.backup.drill.evidence import Evidence
@@ -22,7 +22,7 @@ from app.backup.settings import Settings
 
 RECOVERY = ("snapshots", "space", "restore", "files", "wal", "recovery", "write")
 DAILY = (
-    *RECOVERY, "canaries", "btrees", "tables", "schema", "documents",
+    *RECOVERY, "canaries", "btrees", "tables", "passages", "schema", "documents",
     "index", "nearest", "search", "citation", "answer", "checksums",
 )  # fmt: skip
 WEEKLY = (*DAILY, "moment", "control")
@@ -147,9 +147,10 @@ def _examined(drill: Drill, server: Server) -> None:
     most = None if drill.weekly else drill.settings.drill.documents
     checks.run("canaries", 120, counted)
     checks.run("btrees", 6 * HOUR, lambda: database.indexes(server, 6 * HOUR))
-    checks.run("tables", HOUR, lambda: database.tables(server, expected))
-    checks.run("schema", 60, lambda: database.schema(server, expected))
-    checks.run("documents", 6 * HOUR, lambda: database.documents(server, most))
+    checks.run("tables", HOUR, lambda: contents.tables(server, expected))
+    checks.run("passages", HOUR, lambda: contents.passages(server, expected))
+    checks.run("schema", 60, lambda: contents.schema(server, expected))
+    checks.run("documents", 6 * HOUR, lambda: contents.documents(server, most))
     found.phases["examined"] = drill.passed()
 
 
@@ -168,30 +169,40 @@ def _used(drill: Drill, server: Server) -> None:
         checks.run("index", 6 * HOUR, filled)
         checks.run("nearest", 300, lambda: index.nearest(made.settings))
         found.phases["indexed"] = drill.passed()
-        asked: list[golden.Golden] = []
+        sentences: list[list[golden.Golden]] = []
         clients: list[httpx.Client] = []
 
         def searched() -> str:
             inference = made.settings.inference.url.rsplit(":", 1)[1]
             things.enter_context(stack.relay(drill.settings.drill.pool, int(inference)))
             clients.append(things.enter_context(golden.api(made, drill.folder / "api", 120)))
-            asked.extend(golden.chosen(made))
-            said = golden.searched(client(), asked)
+            sentences.append(golden.chosen(made))
+            said = golden.searched(client(), asked())
             found.answer_seconds = drill.passed()
-            return said if asked else "no stored passage has a sentence to ask for"
+            return said if asked() else golden.NOTHING
 
         def client() -> httpx.Client:
             if not clients:
                 raise RuntimeError("the application is not up")
             return clients[0]
 
+        def asked() -> list[golden.Golden]:
+            # None were chosen is another thing than that there is none.
+            if not sentences:
+                raise RuntimeError("nothing was chosen to ask for")
+            return sentences[0]
+
+        def cited() -> str:
+            said = golden.cited(client(), made, asked())
+            return said if asked() else golden.NOTHING
+
         def answered() -> str:
-            said = golden.answered(client(), made, asked)
+            said = golden.answered(client(), made, asked())
             found.answers = {"asked": said.asked, "cited": said.cited, "model": said.model}
-            return str(said) if asked else "no stored passage has a sentence to ask for"
+            return str(said) if asked() else golden.NOTHING
 
         checks.run("search", 300, searched)
-        checks.run("citation", 120, lambda: golden.cited(client(), made, asked))
+        checks.run("citation", 120, cited)
         checks.run("answer", 300, answered)
         found.phases["answered"] = drill.passed()
 
