@@ -23,7 +23,7 @@ from tasks.wants import Check, Directory, File, Unit, User, credential, rendered
 CONFIG = "/etc/rag/backup.toml"
 FOLDER = "/var/lib/rag-backup"
 USER = "rag-backup"
-FOLDERS = ("spool", "repositories", "pushed", "base", "scratch", "site", "run", "aside")
+FOLDERS = ("spool", "repositories", "pushed", "base", "scratch", "site", "run", "aside", "drills")
 SECRETS = ("backup-password", "repository-password", "drill-password")
 ELSEWHERE = "second-repository-environment"
 TEXTFILE = "/var/lib/prometheus/node-exporter/rag_backup_wal.prom"
@@ -101,7 +101,8 @@ def backup(site: Site, machine: Machine) -> None:
         users=[User(USER, home=FOLDER)],
         directories=[
             Directory("/etc/credstore", "700"),
-            Directory(FOLDER, "700", USER, USER),
+            # Root works in the folders in it: whose they are must not put a link in the place of one.
+            Directory(FOLDER, "750", "root", USER),
             *(Directory(f"{FOLDER}/{name}", "700", USER, USER) for name in FOLDERS),
         ],
         files=[
@@ -224,6 +225,7 @@ def keyed(repositories: str, arguments: str, password: str, credentials: tuple[s
     yield StringCommand(
         f"systemd-run --quiet --pipe --wait --collect --uid={USER} --working-directory={release} {loaded} "
         f"--setenv=PYTHONPATH={release}/lib:{release} --setenv=RAG_BACKUP_CONFIG={CONFIG} "
-        f"--setenv=PYTHONDONTWRITEBYTECODE=1 python3 -m app.backup init {arguments} && echo {finger} > {path}",
+        f"--setenv=PYTHONDONTWRITEBYTECODE=1 python3 -m app.backup init {arguments} && "
+        f"runuser -u {USER} -- sh -c 'rm -f {path} && echo {finger} > {path}'",
         _stdin=f"{password}\n",
     )

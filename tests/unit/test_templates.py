@@ -88,6 +88,19 @@ def test_no_secret_lies_in_a_file_that_others_may_read(plans: dict[str, Plan], e
                 assert (file.mode, file.owner) == ("600", "root"), path
 
 
+def test_the_folders_of_the_backups_lie_in_one_of_roots(plans: dict[str, Plan]) -> None:
+    made = [
+        entry
+        for made in plans.values()
+        for _, wants in made.operations
+        for entry in wants.get("directories", ())
+        if entry.path.startswith("/var/lib/rag-backup")
+    ]
+    # Their user could put a link in the place of one, and root would follow it.
+    assert {entry.owner for entry in made if entry.path == "/var/lib/rag-backup"} == {"root"}
+    assert {entry.owner for entry in made if entry.path != "/var/lib/rag-backup"} == {"rag-backup"}
+
+
 def test_the_keys_of_the_authorities_never_leave_the_controller(
     plans: dict[str, Plan], every_site: dict[str, Site]
 ) -> None:
