@@ -88,13 +88,17 @@ deploy: setup ## pyinfra inventories/SITE deploy.py
 	@test -f inventories/$(SITE) || { echo "SITE = $(SITE); a file inventories/$(SITE) is needed; ls inventories" >&2; exit 2; }
 	$(call timed,deploy $(SITE),.venv/bin/pyinfra -y inventories/$(SITE) deploy.py)
 
+# $(call typed,TO): what was typed in this command as TO=…, whatever it holds, as one word of the shell; what the
+# environment happens to call TO means nothing.
+typed = '$(if $(filter command,$(origin $(1))),$(subst ','\'',$(value $(1))))'
+
 CLUSTER = @.venv/bin/python -m tasks.cluster $(SITE)
 
 cluster: setup ## the database cluster: who leads, who follows how far behind, slots, etcd; JSON=1 for programs
 	$(CLUSTER) $(if $(JSON),json,show)
 
 switchover: setup ## another PostgreSQL leads: the best replica, or TO=db2
-	$(CLUSTER) switchover $(TO)
+	$(CLUSTER) switchover $(filter-out '',$(call typed,TO))
 
 rolling-restart: setup ## every PostgreSQL starts anew, one at a time, the primary last
 	$(CLUSTER) rolling-restart
@@ -103,7 +107,7 @@ upgrade-database: setup ## newest minor versions of PostgreSQL, Patroni and etcd
 	$(CLUSTER) upgrade
 
 reinit: setup ## fetch a broken replica's data anew: MEMBER=db2
-	$(CLUSTER) reinit $(MEMBER)
+	$(CLUSTER) reinit $(call typed,MEMBER)
 
 pause: setup ## nobody takes over until resume
 	$(CLUSTER) pause
@@ -112,24 +116,25 @@ resume: setup ## automatic failover works again
 	$(CLUSTER) resume
 
 remove-member: setup ## take a member away for good: MEMBER=db3
-	$(CLUSTER) remove-member $(MEMBER)
+	$(CLUSTER) remove-member $(call typed,MEMBER)
 
 RECOVERY = @.venv/bin/python -m tasks.recovery $(SITE)
 
 restore: setup ## the database as it was: TO="2026-11-22 08:00" or latest, beside production; IN_PLACE=1 instead of it
-	$(RECOVERY) restore --to '$(TO)' $(if $(IN_PLACE),--in-place) --confirm '$(CONFIRM)'
+	$(RECOVERY) restore --to=$(call typed,TO) --in-place=$(call typed,IN_PLACE) --confirm=$(call typed,CONFIRM)
 
 restored-end: setup ## the restored copy gone from the backup host
 	$(RECOVERY) end
 
 rebuild: setup | /usr/bin/restic ## the whole site on empty machines: FROM=place of the repositories; asks for the escrow line
-	$(RECOVERY) rebuild --from '$(FROM)' --to '$(TO)' --confirm '$(CONFIRM)'
+	$(RECOVERY) rebuild --from=$(call typed,FROM) --to=$(call typed,TO) --confirm=$(call typed,CONFIRM)
 
 fetch-repositories: setup ## a new backup host gets what the second repository holds, or FROM=place of the repositories
-	$(RECOVERY) fetch --from '$(FROM)'
+	$(RECOVERY) fetch --from=$(call typed,FROM)
 
 restore-document: setup ## one document of a moment, in again: TO= DOCUMENT=title, or COLLECTION=name [INTO=collection]
-	$(RECOVERY) document --to '$(TO)' --document '$(DOCUMENT)' --collection '$(COLLECTION)' --into '$(INTO)'
+	$(RECOVERY) document --to=$(call typed,TO) --document=$(call typed,DOCUMENT) --collection=$(call typed,COLLECTION) \
+	  --into=$(call typed,INTO)
 
 drills: setup ## what the restore drills of SITE proved, as a table and as build/drills-SITE-HOST.html
 	@.venv/bin/python -m tasks.drills $(SITE)

@@ -74,8 +74,12 @@ def bring_back(site: Site, keeper: Machine, documents: list[Document], into: str
             raise StoppedError(
                 f"collection {into} = not made; {told_of(made)}; make restore-document with another INTO"
             )
-        ids = {}
+        ids, there = {}, _there(http, into)
         for document in documents:
+            if document.sha256 in there:
+                ids[there[document.sha256]] = document.file_name
+                say(f"{document.file_name}: is in {into} already")
+                continue
             content = b64decode(restored.query(site, keeper, BYTES, 1800, f"--set id={document.id}"))
             file = {"file": (document.file_name, content, document.media_type)}
             answer = http.post(f"/api/v1/collections/{into}/documents", files=file)
@@ -87,6 +91,18 @@ def bring_back(site: Site, keeper: Machine, documents: list[Document], into: str
             say(f"{document.file_name}: {document.size} bytes are in {into}")
         _wait_until_indexed(http, ids, say)
     return ids
+
+
+def _there(http: httpx.Client, into: str) -> dict[str, str]:
+    """Checksum to id of what the collection holds; what failed there is sent again."""
+    found: dict[str, str] = {}
+    after: str | None = ""
+    while after is not None:
+        asked = {"limit": "500", **({"after": after} if after else {})}
+        page = http.get(f"/api/v1/collections/{into}/documents", params=asked).raise_for_status().json()
+        found |= {one["sha256"]: one["id"] for one in page["items"] if one["state"] not in {"failed", "cancelled"}}
+        after = page["next"]
+    return found
 
 
 def _wait_until_indexed(http: httpx.Client, ids: Mapping[str, str], say: Say) -> None:

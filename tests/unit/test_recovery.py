@@ -1,16 +1,21 @@
 """What a recovery is told, what it refuses, and what it tells Patroni; no machine is there."""
 
 import json
+import os
 import shlex
+import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 
 from inventories.settings import Site
-from tasks import documents, in_place, recovery, restored, swap
+from tasks import documents, losses, recovery, restored, swap
 from tasks.in_place import Phases
 from tasks.members import RefusedError
 from tasks.moments import moment_of, shown, stamp
+from tests.unit.sites import ROOT
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 WINDOW = {"first": "2026-11-20T01:00:00+00:00", "last": "2026-11-22T11:59:40+00:00"}
@@ -89,12 +94,12 @@ def test_settings_that_nobody_could_ask_for_are_left_to_the_deploy_s(prod: Site)
 def test_what_will_be_lost_is_named() -> None:
     told = {"actions": {"document.upload": 3, "user.create": 1}, "documents": ["manuals/crane.pdf"]}
 
-    said = in_place.said_of(told, NOW)
+    said = losses.said_of(told, NOW)
 
     assert "lost: 3 × document.upload, 1 × user.create" in said[0]
     assert "manuals/crane.pdf" in said[1]
-    assert "nothing was written down after" in in_place.said_of({"actions": {}, "documents": []}, NOW)[0]
-    assert "nothing that reached the backup host is lost" in in_place.said_of(told, None)[0]
+    assert "nothing was written down after" in losses.said_of({"actions": {}, "documents": []}, NOW)[0]
+    assert "nothing that reached the backup host is lost" in losses.said_of(told, None)[0]
 
 
 @pytest.mark.parametrize("given", ["", "prod2", "PROD", "yes"])
@@ -151,3 +156,73 @@ def test_a_document_goes_to_its_own_collection_and_a_collection_beside_it() -> N
     assert documents.place(found, "crane.pdf", "", "20261122T080000Z") == "manuals"
     assert documents.place(found, "", "", "20261122T080000Z") == "manuals-20261122t0800"
     assert documents.place(found, "", "again", "20261122T080000Z") == "again"
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("", False), ("0", False), ("no", False), ("1", True), ("yes", True)])
+def test_in_place_is_what_says_so(typed: str, meant: bool) -> None:
+    assert recovery.wants_in_place(typed) is meant
+
+
+def test_in_place_that_says_neither_is_refused() -> None:
+    with pytest.raises(RefusedError, match="IN_PLACE = 2; 1 or nothing is needed"):
+        recovery.wants_in_place("2")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (["restore"], ["restore", "--to=", "--in-place=", "--confirm="]),
+        (["restore", "TO=latest", "IN_PLACE=0"], ["restore", "--to=latest", "--in-place=0", "--confirm="]),
+        (["rebuild", "FROM=/mnt/r"], ["rebuild", "--from=/mnt/r", "--to=", "--confirm="]),
+        (
+            ["restore-document", "DOCUMENT=O'Neil $5.pdf"],
+            ["document", "--to=", "--document=O'Neil $5.pdf", "--collection=", "--into="],
+        ),
+        (["switchover"], ["switchover"]),
+        (["reinit", "MEMBER=db2"], ["reinit", "db2"]),
+    ],
+)
+def test_a_verb_takes_what_was_typed_with_it_and_nothing_from_the_environment(
+    typed: list[str], words: list[str]
+) -> None:
+    around = dict.fromkeys(("TO", "IN_PLACE", "CONFIRM", "FROM", "INTO", "MEMBER"), "from-the-environment")
+    made = ["-o", "setup", "-o", ".venv/ready", "-o", "build/venv/dev/ready", "-o", "/usr/bin/restic"]
+    shown = subprocess.run(
+        ["make", "-n", *made, "SITE=prod", *typed],
+        cwd=ROOT,
+        env=os.environ | around,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert shlex.split(shown.replace("\\\n", " "))[4:] == words
+
+
+def test_a_document_that_is_there_already_is_not_fetched_again(prod: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        if request.method == "POST" and request.url.path.endswith("/collections"):
+            return httpx.Response(409)
+        if request.method == "GET" and request.url.path.endswith("/documents"):
+            held = {"id": "9", "sha256": "0" * 64, "state": "indexed"}
+            failed = {"id": "8", "sha256": "1" * 64, "state": "failed"}
+            page = [[held], [failed]][bool(request.url.params.get("after"))]
+            return httpx.Response(200, json={"items": page, "next": None if page == [failed] else "more"})
+        if request.method == "GET":
+            return httpx.Response(200, json={"state": "indexed"})
+        return httpx.Response(202, json={"id": "7", "sha256": "1" * 64})
+
+    transport = httpx.MockTransport(answers)
+    monkeypatch.setattr(documents, "signed_in", lambda _: httpx.Client(transport=transport, base_url="https://rag"))
+    monkeypatch.setattr(restored, "query", lambda *words: asked.append("the copy's bytes") or "")
+    lacking = replace(document("7d0c"), sha256="1" * 64)
+
+    ids = documents.bring_back(prod, prod.machine("ops1"), [document("9e1f"), lacking], "manuals", lambda _: None)
+
+    # What failed there is sent again; what is there costs no fetching.
+    assert ids == {"9": "crane.pdf", "7": "crane.pdf"}
+    assert asked.count("the copy's bytes") == 1
+    assert asked.count("POST /api/v1/collections/manuals/documents") == 1
