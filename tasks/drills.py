@@ -12,6 +12,7 @@ from inventories.settings import Machine, Site
 from tasks.cluster import site_of
 from tasks.drill_page import page
 from tasks.members import RefusedError
+from tasks.restored import as_keeper
 from tasks.ssh import ask
 
 FOLDER = "/var/lib/rag-backup/drills"
@@ -24,7 +25,7 @@ Drill = dict[str, Any]
 def drills_of(site: Site, machine: Machine) -> list[Drill]:
     """The evidence that lies on a backup host, oldest first."""
     script = f"cd {FOLDER} 2>/dev/null && ls -1 | grep '[.]json$' | tail -n {MOST} | xargs -r cat; true"
-    return parsed(ask(site, machine, script, what="evidence of the drills"))
+    return parsed(ask(site, machine, as_keeper(script), what="evidence of the drills"))
 
 
 def parsed(text: str) -> list[Drill]:

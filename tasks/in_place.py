@@ -1,35 +1,24 @@
 """The site as it was at a moment: production's data exchanged for a restored copy's; everything of before is kept."""
 
 import json
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from inventories.network import API, RESTORED
+from pyinfra.api.exceptions import PyinfraError
+
+from inventories.network import RESTORED
 from inventories.settings import Machine, Site
-from tasks import last_backup, moments, restored, swap
+from tasks import last_backup, losses, moments, outage, restored, swap
 from tasks.last_backup import PSQL
-from tasks.lock import alone
+from tasks.lock import Lock, alone
 from tasks.members import RefusedError, StoppedError
-from tasks.patroni import Say, look, of_anybody, until
+from tasks.outage import Hosts
+from tasks.patroni import Say
 from tasks.restored import Copy
 from tasks.ssh import AskError, ask
-
-PROGRAM = ("rag-api", "rag-worker", "rag-index")
-READY = 1800.0
-"""Seconds for the program to come back; a big index takes longer to refill, and people are told so."""
-LOSS = """
-select json_build_object(
-  'now', clock_timestamp(),
-  'newest', (select max(at) from audit),
-  'actions', coalesce((select json_object_agg(action, count) from (select action, count(*) from audit
-    where at > :moment group by action order by 2 desc) counted), '{}'::json),
-  'documents', coalesce((select json_agg(name) from (select c.name || '/' || d.file_name as name from documents d
-    join collections c on c.id = d.collection_id where d.created_at > :moment order by d.created_at desc limit 5) named
-    ), '[]'::json))
-"""
 
 
 @dataclass
@@ -40,6 +29,7 @@ class Phases:
     clock: Callable[[], float]
     seconds: dict[str, float] = field(default_factory=dict)
     last: float = 0.0
+    locks: list[Lock] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.last = self.clock()
@@ -49,6 +39,12 @@ class Phases:
         now = self.clock()
         self.seconds[name] = self.seconds.get(name, 0.0) + now - self.last
         self.last = now
+        self.check()
+
+    def check(self) -> None:
+        """Raise StoppedError where somebody else may act on the same machines by now."""
+        for lock in self.locks:
+            lock.check()
 
     def table(self) -> str:
         """A line for each phase, and their sum."""
@@ -67,171 +63,215 @@ class Order:
     """The cluster was made a moment ago and holds nothing of anybody's."""
 
 
-def lost(site: Site, to: datetime | None) -> list[str]:
-    """What was done after the moment and will not be there, in words; production is asked."""
-    moment = f"'{to.astimezone(UTC).isoformat()}'::timestamptz" if to else "'infinity'::timestamptz"
-    statement = LOSS.replace(":moment", moment)
+@dataclass(frozen=True)
+class Plan:
+    """What was found out before anything stands still."""
 
-    def asked(machine: Machine) -> Any:
-        return json.loads(ask(site, machine, PSQL, statement, what="count what will be lost"))
+    request: dict[str, Any]
+    window: dict[str, Any]
+    moment: datetime | None
+    record: dict[str, Any]
+    counts: bool
+    """An unfinished recovery's last backup counts: what the backup host received since is of a half-made cluster."""
+    there: list[Machine]
+    silent: list[Machine]
+    hosts: Hosts
+    shared: dict[str, Any]
+    """What etcd holds for the whole cluster, which the new one gets too."""
 
-    try:
-        told = of_anybody(site, asked, look(site).leading)
-    except AskError as silent:
-        return [f"production does not answer, so nobody can count what it holds that the backup lacks; {silent}"]
-    return said_of(told, to)
-
-
-def said_of(told: Mapping[str, Any], to: datetime | None) -> list[str]:
-    """The same from production's own answer."""
-    if to is None:
-        return ["nothing that reached the backup host is lost; what production holds beyond that is"]
-    if not told["actions"]:
-        return [f"nothing was written down after {moments.shown(to)}"]
-    names = ", ".join(told["documents"])
-    counted = ", ".join(f"{count} × {action}" for action, count in told["actions"].items())
-    return [
-        f"done after {moments.shown(to)} and lost: {counted}",
-        *([f"documents uploaded since then, the newest: {names}"] if names else []),
-    ]
+    @property
+    def left_out(self) -> str:
+        """The names of the machines that do not answer."""
+        return ", ".join(machine.name for machine in (*self.silent, *self.hosts.silent))
 
 
 def recover(site: Site, order: Order, agreed: Callable[[list[str]], None], phases: Phases) -> None:
     """All of it; ``agreed`` gets the lines that say what will be lost, and raises RefusedError where nobody agrees."""
     say, keeper = phases.say, restored.keeper_of(site)
-    again = f"make restore SITE={site.name} IN_PLACE=1 with the same TO"
-    with alone(site, "restore in place", (*site.having("database"), keeper)):
-        request, window, moment = _checked(site, keeper, order)
-        there, silent = swap.reachable(site)
-        if not there:
-            raise RefusedError(f"database machines of {site.name} = all silent; one is needed; make deploy first")
-        swap.room(site, there, window["bases"][-1]["bytes"] >> 20)
+    with alone(site, "restore in place") as lock:
+        phases.locks.append(lock)
+        plan = _checked(site, keeper, order)
         if not order.fresh:
-            agreed(_warning(site, order, moment, silent))
+            agreed(_warning(site, order, plan))
         phases.over("ask and check")
         # The newest moment is known only when nobody writes any more; an earlier one is brought back meanwhile.
         early = order.to is not None or order.before or order.fresh
-        try:
-            copy = restored.make(site, keeper, request, say) if early else None
-            phases.over("restore")
-            stop_program(site, say)
-            if not order.fresh:
-                last_backup.take(site, keeper, say)
-            last_backup.rest(site, keeper)
-            phases.over("stop, last backup")
-            if copy is None:
-                copy = restored.make(site, keeper, request, say)
-                phases.over("restore")
-            _exchange(site, keeper, there, copy, phases)
-        except (AskError, StoppedError) as problem:
-            undo = f"make restore SITE={site.name} TO=before IN_PLACE=1 goes back to the data of before"
-            raise StoppedError(
-                f"restore in place = stopped; {problem}; mend that, then make restored-end SITE={site.name} "
-                f"and {again}; {undo}; the old data folders stay in any case"
-            ) from None
-        restored.end(site, keeper)
-        for machine in silent:
+        with _ended_otherwise(site, keeper):
+            copy = restored.make(site, keeper, plan.request, say) if early else None
+        phases.over("restore")
+        copy, taken = _still(site, keeper, order, plan, copy, phases)
+        with _in_between(site):
+            _exchange(site, keeper, plan, copy, taken, phases)
+        for machine in plan.silent:
             say(f"{machine.name} was silent; when it is back: make reinit SITE={site.name} MEMBER={machine.name}")
+        for machine in plan.hosts.silent:
+            say(f"{machine.name} was silent; when it is back, its index sees that the data are others and fills anew")
 
 
-def _checked(site: Site, keeper: Machine, order: Order) -> tuple[dict[str, Any], dict[str, Any], datetime | None]:
-    """The request for the copy, the window, and the moment; refuses before anything is touched."""
+def end(site: Site, keeper: Machine, say: Say) -> None:
+    """The restored copy is gone; what a recovery stopped and left so, with the data untouched, goes on."""
+    restored.end(site, keeper)
+    say("the restored copy is gone")
+    if not outage.stands_still(site):
+        return
+    if last_backup.unfinished(last_backup.record_of(site, keeper), restored.window(site, keeper)):
+        say(f"a recovery stopped midway; make restore SITE={site.name} IN_PLACE=1 with the same TO, or with TO=before")
+    elif broken := outage.go_on(site, keeper, swap.reachable(site)[0], outage.hosts_of(site)):
+        raise StoppedError(f"not all of it runs again: {broken}; make deploy SITE={site.name}")
+    else:
+        say("no data were touched by the recovery that stopped; all goes on")
+
+
+def _checked(site: Site, keeper: Machine, order: Order) -> Plan:
+    """Everything that can be known and refused before anything stands still."""
     if since := restored.busy(site, keeper):
         raise RefusedError(
             f"restore = refused; {keeper.name} has a restored copy since {since}; make restored-end SITE={site.name}"
         )
     record = last_backup.record_of(site, keeper)
-    if not order.fresh and not last_backup.unfinished(record):
+    counts = bool(record) and not order.fresh and last_backup.unfinished(record, restored.window(site, keeper))
+    if counts and last_backup.used(site, record):
+        # It was given up, and the site lives on: only with a base of its own does that come back.
+        last_backup.base(site, keeper)
+        counts = False
+    if not order.fresh and not counts:
         # So that the window reaches to now; a backup host that cannot has an older one.
         ask(site, keeper, "systemctl start rag-backup || true", seconds=900)
     window = restored.window(site, keeper)
+    request, moment = _wanted(order, record, window, counts=counts)
+    there, silent = swap.reachable(site)
+    if not there:
+        raise RefusedError(f"database machines of {site.name} = all silent; one is needed; make deploy first")
+    hosts = outage.hosts_of(site)
+    swap.room(site, there, window["bases"][-1]["bytes"] >> 20)
+    restored.room(site, keeper, window, request.get("base", ""))
+    return Plan(request, window, moment, record, counts, there, silent, hosts, swap.shared_settings(site))
+
+
+def _wanted(
+    order: Order, record: Mapping[str, Any], window: Mapping[str, Any], *, counts: bool
+) -> tuple[dict[str, Any], datetime | None]:
+    """The request for the copy, and the moment that it is of where that is known."""
     if order.before and not record:
         raise RefusedError("TO = before; a recovery in place to undo is needed, there was none; TO=latest")
-    if order.before or (order.to is None and last_backup.unfinished(record)):
+    if order.before or (order.to is None and counts):
         known = {"to": None, "base": record["base"], "log": record["log"]}
-        return known, window, datetime.fromisoformat(record["at"])
+        return known, datetime.fromisoformat(record["at"])
     restored.refuse_outside(window, order.to)
-    return {"to": order.to.isoformat() if order.to else None}, window, order.to
+    return {"to": order.to.isoformat() if order.to else None}, order.to
 
 
-def _warning(site: Site, order: Order, moment: datetime | None, silent: list[Machine]) -> list[str]:
-    names = ", ".join(machine.name for machine in silent)
-    given_up = order.to is None and moment is not None and not order.before
+def _warning(site: Site, order: Order, plan: Plan) -> list[str]:
+    last = plan.counts and order.to is None and not order.before
     return [
-        f"{site.name} goes back to {moments.shown(moment)}",
-        # It may have been given up long ago, and the site have lived on.
-        *(["a recovery did not come to its end; latest is the last backup that it took"] if given_up else []),
-        *lost(site, moment),
-        *([f"silent, and left out: {names}"] if names else []),
+        f"{site.name} goes back to {moments.shown(plan.moment)}",
+        *(["a recovery did not come to its end; latest is the last backup that it took"] if last else []),
+        *losses.lost(site, plan.moment),
+        *([f"silent, and left out: {plan.left_out}"] if plan.left_out else []),
         "nobody can use the platform meanwhile; the old data folders are moved aside and stay",
     ]
 
 
-def stop_program(site: Site, say: Say) -> None:
-    """Nobody writes any more, and nobody asks."""
-    script = f"systemctl stop {' '.join(PROGRAM)}"
-    _each(site.having("app"), lambda one: ask(site, one, script, seconds=300))
-    say("API, workers and followers are stopped: nobody writes any more")
+@contextmanager
+def _ended_otherwise(site: Site, keeper: Machine) -> Iterator[None]:
+    """Nothing stands still yet; a copy that is half there is ended when it does not get whole."""
+    try:
+        yield
+    except BaseException:
+        with suppress(AskError):
+            restored.end(site, keeper)
+        raise
 
 
-def _exchange(site: Site, keeper: Machine, there: list[Machine], copy: Copy, phases: Phases) -> None:
-    say, mark = phases.say, moments.stamp(datetime.now(UTC))
-    shared = swap.shared_settings(site)
-    swap.stop(site, there, say)
+def _still(
+    site: Site, keeper: Machine, order: Order, plan: Plan, copy: Copy | None, phases: Phases
+) -> tuple[Copy, dict[str, Any]]:
+    """Nobody writes, the last backup is taken if one is, no PostgreSQL runs; what fails here leaves all as it was."""
+    say, taken = phases.say, dict[str, Any]()
+    try:
+        outage.stop(site, plan.hosts, say)
+        since = outage.now_of(site)
+        if not order.fresh and not plan.counts:
+            taken = last_backup.take(site, keeper, say)
+        last_backup.rest(site, keeper)
+        phases.over("stop, last backup")
+        if copy is None:
+            copy = restored.make(site, keeper, plan.request, say)
+            phases.over("restore")
+        outage.refuse_who_writes(site, plan.hosts, since)
+        phases.check()
+        swap.stop(site, plan.there, say)
+        swap.refuse_other_leader(site, plan.there)
+    except BaseException as problem:
+        with suppress(AskError):
+            restored.end(site, keeper)
+        broken = outage.go_on(site, keeper, plan.there, plan.hosts)
+        if not isinstance(problem, PyinfraError | KeyboardInterrupt):
+            raise
+        stands = f"not all of it runs again: {broken}; make deploy SITE={site.name}" if broken else "all goes on"
+        raise StoppedError(
+            f"restore in place = stopped; {str(problem) or 'interrupted'}; no data were touched and {stands}; "
+            "mend that, then the same command"
+        ) from None
+    return copy, taken
+
+
+@contextmanager
+def _in_between(site: Site) -> Iterator[None]:
+    """From here on the data are those of before no more, and not yet the others."""
+    try:
+        yield
+    except (PyinfraError, KeyboardInterrupt) as problem:
+        raise StoppedError(
+            f"restore in place = stopped midway; {str(problem) or 'interrupted'}; mend that, then make restored-end "
+            f"SITE={site.name} and make restore SITE={site.name} IN_PLACE=1 with the same TO; with TO=before the data "
+            "of before come back; the old data folders stay in any case"
+        ) from None
+
+
+def _exchange(site: Site, keeper: Machine, plan: Plan, copy: Copy, taken: Mapping[str, Any], phases: Phases) -> None:
+    say, mark, there = phases.say, moments.stamp(datetime.now(UTC)), plan.there
+    if taken:
+        last_backup.begun(site, keeper, taken, last_backup.breaks_of(plan.record, plan.window))
     swap.put_aside(site, there, mark, say)
-    spool = f"{restored.FOLDER}/spool"
-    aside = f"test ! -e {spool} || mv -T {spool} {restored.FOLDER}/aside/spool-{mark}; "
-    # No base backup of before goes together with what is received from now on.
-    known = f"rm -f {restored.FOLDER}/run/newest-base.json"
-    ask(site, keeper, f"{aside}install -d -m 700 -o rag-backup -g rag-backup {spool}; {known}")
+    _new_spool(site, keeper, mark)
+    phases.check()
+    swap.refuse_other_leader(site, there)
     swap.forget(site, there[0])
     phases.over("stop the old cluster")
-    swap.begin(site, there[0], swap.Source(keeper.name, RESTORED), shared, say)
+    swap.begin(site, there[0], swap.Source(keeper.name, RESTORED), plan.shared, say)
     phases.over("first member")
+    # Its room is needed for the new base.
+    restored.end(site, keeper)
     ask(site, keeper, "systemctl start rag-wal")
     swap.follow(site, there[0], there[1:], say)
     phases.over("replicas")
-    start_program(site, say)
+    _verify(site, there[0], copy, say)
+    phases.over("verify")
+    outage.begin(site, plan.hosts, say)
     phases.over("program and indexes")
     last_backup.resume(site, keeper)
+    last_backup.done(site, keeper)
     say("a new base backup is in the repository")
     phases.over("new base backup")
-    _verify(site, there[0], copy, say)
-    last_backup.done(site, keeper)
-    phases.over("verify")
 
 
-def start_program(site: Site, say: Say) -> None:
-    """The schema is brought to the release's, the indexes fill anew, and people can ask again."""
-    apps = site.having("app")
-    empty = "systemctl stop rag-chroma; find /var/lib/rag-chroma -mindepth 1 -delete; systemctl start rag-chroma"
-    _each(apps, lambda one: ask(site, one, empty, seconds=300))
-    ask(site, apps[0], "systemctl restart rag-migrate", seconds=3600, what="migrate the schema")
-    _each(apps, lambda one: ask(site, one, f"systemctl start {' '.join(PROGRAM)}", seconds=300))
-    ready = f"curl --fail --silent --max-time 5 http://127.0.0.1:{API.backend}/health/ready"
-
-    def waiting() -> str:
-        for machine in apps:
-            ask(site, machine, ready, what=f"{machine.name} is ready")
-        return ""
-
-    if why := until(waiting, READY):
-        raise StoppedError(f"program = not ready in {READY:.0f} s; {why}; journalctl -u rag-api -u rag-index there")
-    say("every app host is ready, its index filled from PostgreSQL")
+def _new_spool(site: Site, keeper: Machine, mark: str) -> None:
+    """What is received from now on is of the new cluster, and no base backup of before goes together with it."""
+    spool = f"{restored.FOLDER}/spool"
+    script = (
+        f"set -e; test ! -e {spool} || mv -T {spool} {restored.FOLDER}/aside/spool-{mark}; "
+        f"install -d -m 700 -o rag-backup -g rag-backup {spool}; rm -f {restored.FOLDER}/run/newest-base.json"
+    )
+    ask(site, keeper, script, what="move the received log aside")
 
 
 def _verify(site: Site, first: Machine, copy: Copy, say: Say) -> None:
-    """Nothing that the copy held is missing in the cluster."""
+    """Nothing that the copy held is missing in the cluster, in which nobody has written yet."""
     tables = [f"'{name}', (select count(*) from {name})" for name in copy.rows]  # noqa: S608 - the program's own tables
     counted = json.loads(ask(site, first, PSQL, f"select json_build_object({', '.join(tables)})", what="count rows"))
-    # What housekeeping may have taken meanwhile is older than a month; nothing of these goes by itself.
     missing = {name: count - counted[name] for name, count in copy.rows.items() if counted[name] < count}
     if missing:
         raise StoppedError(f"rows of the cluster = {missing} fewer than in the copy; look there before anybody writes")
     said = ", ".join(f"{counted[name]} {name}" for name in copy.rows)
     say(f"verified: {said}" + (f"; the newest canary of the copy is of {copy.reached}" if copy.reached else ""))
-
-
-def _each(machines: tuple[Machine, ...], work: Callable[[Machine], object]) -> None:
-    with ThreadPoolExecutor(len(machines) or 1) as pool:
-        list(pool.map(work, machines))

@@ -1,6 +1,7 @@
 """Refuse a machine that cannot carry its roles, before anything changes on any machine."""
 
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +13,9 @@ from pyinfra.api.exceptions import OperationError
 from inventories import network
 from inventories.settings import Inference, Machine, Site
 from tasks.facts import quoted
+from tasks.lock import FOLDER, LET_IN
 from tasks.operations import Commands, call
+from tasks.outage import drop_in
 
 BASE_MB = 1024
 DISK_MB = {"database": 4096, "etcd": 1024, "inference": 4096, "app": 4096, "backup": 8192}
@@ -68,7 +71,7 @@ class Hardware(FactBase[Found]):
             f"sha256sum {quoted(wanted)} 2>/dev/null | sed 's/^/model /'; "
             f"ip -oneline -4 address show dev {machine.interface} 2>/dev/null | "
             'awk \'{sub("/.*", "", $4); print "address", $4}\'; command -v ip >/dev/null || echo address unknown; '
-            f"{LISTENERS}; {_who_answers(site, machine)} echo clock $(date +%s)"
+            f"{RECOVERY}; {LISTENERS}; {_who_answers(site, machine)} echo clock $(date +%s)"
         )
 
     def process(self, output: Iterable[str]) -> Found:
@@ -81,6 +84,13 @@ class Hardware(FactBase[Found]):
             found["clock"] = [str(int(found["clock"][0]) - round(time.time()))]
         return found
 
+
+# A lock that is held, or what a recovery that stopped midway left behind on a machine that was not started anew since.
+RECOVERY = (
+    f"{{ test ! -e {FOLDER}/rag-recovery || flock --nonblock --shared {FOLDER}/rag-recovery true || "
+    f"echo recovery $(cat {FOLDER}/rag-recovery); }}; "
+    f"test ! -e {drop_in('patroni')} -a ! -e {drop_in('rag-api')} || echo midway yes"
+)
 
 # `port 80 nginx nginx.service`: the process and its unit, which tells a service of ours from somebody else's.
 LISTENERS = """ss -Hltnp 2>/dev/null |
@@ -106,6 +116,7 @@ def _who_answers(site: Site, machine: Machine) -> str:
 def problems(site: Site, machine: Machine, found: Found) -> list[str]:
     """What stops ``machine`` from carrying its roles: thing = value; need; command."""
     return [
+        *_recovery(site, machine, found),
         *_system(site, machine, found),
         *_room(site, machine, found),
         *_network(site, machine, found),
@@ -115,6 +126,17 @@ def problems(site: Site, machine: Machine, found: Found) -> list[str]:
 
 def _one(found: Found, word: str, default: str = "0") -> str:
     return found.get(word, [default])[0]
+
+
+def _recovery(site: Site, machine: Machine, found: Found) -> Iterator[str]:
+    """What a deploy would start in the middle of an exchange would be an empty platform, or write what is lost."""
+    if "database" in machine.roles and (who := _one(found, "recovery", "")) and who != os.environ.get(LET_IN):
+        yield f"recovery = {who}; its end is needed; make cluster SITE={site.name}"
+    elif "midway" in found:
+        yield (
+            f"recovery = stopped midway; its end is needed; make restore SITE={site.name} IN_PLACE=1 with the same TO, "
+            "or with TO=before"
+        )
 
 
 def _system(site: Site, machine: Machine, found: Found) -> Iterator[str]:

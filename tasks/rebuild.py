@@ -6,6 +6,7 @@ bare Debian 13, and their host keys in known_hosts. Everything else comes out of
 """
 
 import getpass
+import json
 import os
 import shlex
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +24,11 @@ from inventories.settings import Machine, SettingsError, Site
 from tasks import in_place, last_backup, restored
 from tasks.archives import stream
 from tasks.in_place import Order, Phases
+from tasks.lock import LET_IN, recovering
 from tasks.members import RefusedError, StoppedError
 from tasks.moments import stamp
-from tasks.ssh import SilentError, ask
+from tasks.outage import HELD, free
+from tasks.ssh import AskError, SilentError, ask
 
 KINDS = ("wal", "base", "dump", "site", "evidence")
 ROOT = Path(__file__).parent.parent
@@ -46,11 +50,16 @@ def escrow_line(site: str) -> str:
             f"escrow line of {site} = (no key in {path if path.is_file() else 'standard input'}); the whole line "
             "AGE-SECRET-KEY-1… is needed, as it was written down"
         ) from None
+    return line
+
+
+def keep_line(site: str, line: str) -> None:
+    """Where a deploy reads it, for its owner alone; one that opened nothing is never kept."""
+    path = key_file_of(site)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(0o600)
         path.write_text(f"{line}\n")
-    return line
 
 
 def locations(given: str) -> dict[str, str]:
@@ -68,8 +77,8 @@ def is_here(location: str) -> bool:
     return location.startswith("/")
 
 
-def state_of(location: str, password: str, folder: Path) -> None:
-    """The newest state of the site out of its repository, into ``folder``."""
+def state_of(site: str, location: str, password: str, folder: Path) -> None:
+    """The newest state of the site out of its repository, into ``folder``; that of another site is refused."""
     program = shutil.which("restic")
     if program is None:
         raise RefusedError("restic = (nothing); it reads the repository; apt-get install restic")
@@ -80,6 +89,9 @@ def state_of(location: str, password: str, folder: Path) -> None:
         said = " ".join(done.stderr.split())[-200:] or "no secrets.age in it"
         kind = "the escrow line does not open it" if "wrong password" in said else said
         raise RefusedError(f"repository {location} = no state of the site; {kind}; restic -r {location} snapshots")
+    whose = json.loads((folder / "state.json").read_text())["site"]
+    if whose != site:
+        raise RefusedError(f"repository {location} = the state of {whose}; that of {site} is needed; SITE={whose}")
 
 
 def put_state(site: str, folder: Path, mark: str) -> list[str]:
@@ -98,13 +110,13 @@ def put_state(site: str, folder: Path, mark: str) -> list[str]:
     return said
 
 
-def deploy(site: str) -> None:
-    """As `make deploy`; its own words go on, a line each, so that a person sees where it is."""
+def deploy(site: str, who: str) -> None:
+    """As `make deploy`, let in by the lock that ``who`` holds; its own words are kept for the error."""
     words = [str(ROOT / ".venv/bin/pyinfra"), "-y", f"inventories/{site}", "deploy.py"]
     done = subprocess.run(
         words,
         cwd=ROOT,
-        env=os.environ | {"PYINFRA_PROGRESS": "off"},
+        env=os.environ | {"PYINFRA_PROGRESS": "off", LET_IN: who},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -115,22 +127,27 @@ def deploy(site: str) -> None:
         raise StoppedError(f"deploy of {site} = exit {done.returncode}; {' '.join(lines[-3:])[-400:]}; make deploy")
 
 
-def bring_repositories(site: Site, given: str, phases: Phases) -> None:
-    """The repositories on the new backup host, so that backups go on in them; its own empty ones are moved aside."""
+def bring_repositories(site: Site, given: str, password: str, phases: Phases) -> None:
+    """
+    The repositories on the new backup host, so that backups go on in them; its own empty ones are moved aside.
+
+    + password: of the offline key, which repositories that were made anew lack
+    """
     keeper, mark = restored.keeper_of(site), stamp(datetime.now(UTC))
     last_backup.rest(site, keeper)
     folder = f"{restored.FOLDER}/repositories"
     aside = (
         f"set -e; mv -T {folder} {restored.FOLDER}/aside/repositories-{mark}; "
-        f"install -d -m 700 -o rag-backup -g rag-backup {folder}; rm -f {restored.FOLDER}/run/newest-base.json"
+        f"install -d -m 700 -o rag-backup -g rag-backup {folder}; "
+        f"rm -f {restored.FOLDER}/run/newest-base.json"
     )
     ask(site, keeper, aside, what="move the empty repositories aside")
     if is_here(given):
-        unpack = f"tar -x -C {folder} && chown -R rag-backup:rag-backup {folder} && chmod -R u+rwX,go= {folder}"
-        stream(["tar", "-c", "-C", given, *(kind for kind in KINDS if (Path(given) / kind).is_dir())], unpack,
-               site.ssh, keeper)  # fmt: skip
+        _unpack(site, keeper, given, folder)
+        ask(site, keeper, "systemctl restart rag-repositories", seconds=900)
     else:
         fetch(site, keeper, given)
+    restored.verb_on(site, keeper, "init --offline", seconds=900, stdin=f"{password}\n")
     phases.say(f"{keeper.name}: has the repositories of {given}")
 
 
@@ -141,16 +158,22 @@ def fetch(site: Site, keeper: Machine, given: str) -> str:
         told = restored.verb_on(site, keeper, f"fetch --place {shlex.quote(place)}", seconds=24 * 3600)
     else:
         there = f"{restored.FOLDER}/aside/from-{stamp(datetime.now(UTC))}"
-        unpack = f"install -d -m 700 {there} && tar -x -C {there} && chown -R rag-backup:rag-backup {there}"
-        kinds = [kind for kind in KINDS if (Path(place) / kind).is_dir()]
-        stream(["tar", "-c", "-C", place, *kinds], unpack, site.ssh, keeper)
         try:
+            _unpack(site, keeper, place, there)
             told = restored.verb_on(site, keeper, f"fetch --place {there}", seconds=24 * 3600)
         finally:
-            ask(site, keeper, f"rm -rf {there}", seconds=900)
+            ask(site, keeper, restored.as_keeper(f"rm -rf {there}"), seconds=900)
     # Whoever else may open them gets a key of his own in what was made anew.
     ask(site, keeper, "systemctl restart rag-repositories", seconds=900)
     return told
+
+
+def _unpack(site: Site, keeper: Machine, place: str, folder: str) -> None:
+    """The repositories in a folder of this computer into one of the backup host, where its user owns them."""
+    kinds = [kind for kind in KINDS if (Path(place) / kind).is_dir()]
+    # Without the keyring's marks and other people's owners and rights.
+    script = restored.as_keeper(f"mkdir -p {folder} && tar -x --no-same-owner --no-same-permissions -C {folder}")
+    stream(["tar", "-c", "--mode=u+rwX,go=", "-C", place, *kinds], script, site.ssh, keeper)
 
 
 def rebuild(
@@ -160,7 +183,8 @@ def rebuild(
     where = locations(given)
     line = escrow_line(name)
     with tempfile.TemporaryDirectory(prefix="rag-rebuild-") as scratch:
-        state_of(where["site"], offline_password(line), Path(scratch))
+        state_of(name, where["site"], offline_password(line), Path(scratch))
+        keep_line(name, line)
         for said in put_state(name, Path(scratch), stamp(datetime.now(UTC))):
             phases.say(said)
     phases.say("the site's file and its secrets are here")
@@ -168,17 +192,32 @@ def rebuild(
         site = read(name)
     except SettingsError as refused:
         raise RefusedError(f"state of {name} = not readable by this checkout; {refused}") from None
-    if not confirmed:
-        _refuse_what_lives(site)
-    phases.over("fetch the site's state")
-    phases.say(f"deploys {len(site.machines)} machines")
-    deploy(name)
-    phases.over("deploy")
-    bring_repositories(site, given, phases)
-    phases.over("repositories")
-    in_place.recover(site, Order(to, fresh=True), lambda _: None, phases)
-    _drill(site, phases)
+    keeper = restored.keeper_of(site)
+    # Bare machines let nobody in before they are deployed; from then on the lock is on them too.
+    with recovering(site, "rebuild", keeper, bare=True) as lock:
+        phases.locks.append(lock)
+        if not confirmed:
+            _refuse_what_lives(site)
+        phases.over("fetch the site's state")
+        _let_start(site)
+        phases.say(f"deploys {len(site.machines)} machines")
+        deploy(name, lock.who)
+        if (other := lock.renew()) or not lock.on(keeper):
+            raise StoppedError(f"rebuild = not alone; {other or f'{keeper.name} does not answer'}; wait for its end")
+        phases.over("deploy")
+        bring_repositories(site, given, offline_password(line), phases)
+        phases.over("repositories")
+        in_place.recover(site, Order(to, fresh=True), lambda _: None, phases)
+        _drill(site, phases)
     return site
+
+
+def _let_start(site: Site) -> None:
+    """What a recovery that stopped midway kept from starting may start again: the deploy comes first here."""
+    for role, units in (("database", ["patroni"]), ("app", [*HELD])):
+        for machine in site.having(role):
+            with suppress(AskError):
+                ask(site, machine, free(units))
 
 
 def _drill(site: Site, phases: Phases) -> None:

@@ -12,7 +12,7 @@ from inventories.settings import SettingsError, Site
 from tasks import documents, in_place, rebuild, restored
 from tasks.cluster import site_of
 from tasks.in_place import Order, Phases
-from tasks.lock import alone
+from tasks.lock import recovering
 from tasks.members import RefusedError
 from tasks.moments import moment_of, shown, stamp
 
@@ -24,7 +24,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True)
     restore = verbs.add_parser("restore")
     restore.add_argument("--to", default="")
-    restore.add_argument("--in-place", action="store_true")
+    restore.add_argument("--in-place", nargs="?", const="1", default="")
     restore.add_argument("--confirm", default="")
     verbs.add_parser("end")
     rebuilding = verbs.add_parser("rebuild")
@@ -59,7 +59,7 @@ def beside(site: Site, to: str, phases: Phases) -> None:
     """A copy of that moment on the backup host; production is not touched."""
     keeper = restored.keeper_of(site)
     moment = moment_of(to, datetime.now(UTC))
-    with alone(site, "restore", (keeper,)):
+    with recovering(site, "restore", keeper, whole=False):
         restored.refuse_outside(restored.window(site, keeper), moment)
         request = {"to": moment.isoformat() if moment else None}
         copy = restored.make(site, keeper, request, phases.say)
@@ -74,7 +74,7 @@ def one_back(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
         raise RefusedError("DOCUMENT = (nothing); an id, a title or a file name is needed, or COLLECTION=name")
     keeper, now = restored.keeper_of(site), datetime.now(UTC)
     moment = moment_of(wanted.to, now)
-    with alone(site, "restore-document", (keeper,)):
+    with recovering(site, "restore-document", keeper, whole=False):
         restored.refuse_outside(restored.window(site, keeper), moment)
         restored.make(site, keeper, {"to": moment.isoformat() if moment else None}, phases.say)
         try:
@@ -87,25 +87,42 @@ def one_back(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
     print(f"{len(those)} of {shown(moment)} are in {into}")
 
 
+def wants_in_place(text: str) -> bool:
+    """What IN_PLACE says; nothing and a plain no are beside production, and what is neither is asked again."""
+    if text.lower() in {"", "0", "no", "false"}:
+        return False
+    if text.lower() in {"1", "yes", "true"}:
+        return True
+    raise RefusedError(f"IN_PLACE = {text}; 1 or nothing is needed; IN_PLACE=1 takes the site itself back")
+
+
+def back(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
+    """The whole site as it was at that moment."""
+    keeper, before = restored.keeper_of(site), wanted.to == "before"
+    to = None if before else moment_of(wanted.to, datetime.now(UTC))
+    with recovering(site, "restore in place", keeper) as lock:
+        phases.locks.append(lock)
+        in_place.recover(site, Order(to, before), guard(site, wanted.confirm), phases)
+    print(phases.table())
+    print(f"old data: /var/lib/postgresql/*/rag.before-* on each database machine; remove them when all is well; "
+          f"the way back: make restore SITE={site.name} TO=before IN_PLACE=1")  # fmt: skip
+
+
 def act(site: Site, wanted: argparse.Namespace, phases: Phases) -> None:
     """Do what the verb says."""
     if wanted.verb == "end":
-        restored.end(site, restored.keeper_of(site))
-        phases.say("the restored copy is gone")
+        keeper = restored.keeper_of(site)
+        with recovering(site, "restored-end", keeper, whole=False):
+            in_place.end(site, keeper, phases.say)
     elif wanted.verb == "fetch":
         keeper, place = restored.keeper_of(site), wanted.place or site.backup.second_repository
         rebuild.locations(place)
-        with alone(site, "fetch-repositories", (keeper,)):
+        with recovering(site, "fetch-repositories", keeper, whole=False):
             phases.say(rebuild.fetch(site, keeper, place))
     elif wanted.verb == "document":
         one_back(site, wanted, phases)
-    elif wanted.in_place:
-        before = wanted.to == "before"
-        to = None if before else moment_of(wanted.to, datetime.now(UTC))
-        in_place.recover(site, Order(to, before), guard(site, wanted.confirm), phases)
-        print(phases.table())
-        print(f"old data: /var/lib/postgresql/*/rag.before-* on each database machine; remove them when all is well; "
-              f"the way back: make restore SITE={site.name} TO=before IN_PLACE=1")  # fmt: skip
+    elif wants_in_place(wanted.in_place):
+        back(site, wanted, phases)
     else:
         beside(site, wanted.to, phases)
 
@@ -135,9 +152,8 @@ def main(words: list[str]) -> int:
         print(stopped, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            f"{wanted.verb} = interrupted; the same command goes on; make cluster SITE={wanted.site}", file=sys.stderr
-        )
+        # A restore in place that was interrupted when something stood still already has said what stands where.
+        print(f"{wanted.verb} = interrupted; the data were not touched; the same command again", file=sys.stderr)
         return 130
     return 0
 

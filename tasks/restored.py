@@ -20,6 +20,8 @@ COPY = f"{FOLDER}/scratch/restored"
 LONGEST = 24 * 3600.0
 """Seconds for a restore: a big repository is read at the speed of its disk."""
 TOLD_SECONDS = 20
+ROOM_MB = 512
+"""Beside base and log: what recovery writes, and the server's own log; as the backup host itself asks for."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,16 @@ def keeper_of(site: Site) -> Machine:
     return site.having("backup")[0]
 
 
-def verb_on(site: Site, keeper: Machine, verb: str, seconds: float = 120) -> str:
+def as_keeper(script: str) -> str:
+    """
+    A shell line that does it as the user of the backups, to whom the folders in the backups' folder belong.
+
+    Root would follow a link that this user may have put into one of them; the user itself gains nothing by it.
+    """
+    return f"cd /; runuser -u rag-backup -- sh -c {shlex.quote(f'umask 077; {script}')}"
+
+
+def verb_on(site: Site, keeper: Machine, verb: str, seconds: float = 120, stdin: str = "") -> str:
     """What a verb of the backup program prints, run as its units run it."""
     program = "/opt/rag/current"
     words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--uid=rag-backup"]
@@ -59,7 +70,7 @@ def verb_on(site: Site, keeper: Machine, verb: str, seconds: float = 120) -> str
     name = "second-repository-environment"
     given = f"$(test ! -e /etc/credstore/{name} || echo --property=LoadCredential={name})"
     script = f"{shlex.join(words)} {given} /usr/bin/python3 -m app.backup {verb}"
-    return ask(site, keeper, script, seconds=seconds, what=f"backup {verb.split(maxsplit=1)[0]}")
+    return ask(site, keeper, script, stdin, seconds=seconds, what=f"backup {verb.split(maxsplit=1)[0]}")
 
 
 def window(site: Site, keeper: Machine) -> dict[str, Any]:
@@ -75,6 +86,18 @@ def refuse_outside(told: Mapping[str, Any], to: datetime | None) -> None:
         raise RefusedError(
             f"TO = {to:%Y-%m-%d %H:%M:%S%z}; a moment from {first:%Y-%m-%d %H:%M:%S%z} to {last:%Y-%m-%d %H:%M:%S%z} "
             "is needed, or latest; the repository holds no other"
+        )
+
+
+def room(site: Site, keeper: Machine, told: Mapping[str, Any], base: str = "") -> None:
+    """Refuse while nothing stands still yet when the backup host cannot hold the copy; ``base``: of which one."""
+    sizes = {each["id"]: each["bytes"] for each in told["bases"]}
+    need = (sizes.get(base, told["bases"][-1]["bytes"]) + told["log"]["bytes"] >> 20) + ROOM_MB
+    free = int(ask(site, keeper, f"df --block-size=1M --output=avail {FOLDER}/scratch | tail -1"))
+    if free < need:
+        raise RefusedError(
+            f"free disk of {keeper.name} = {free} MB; {need} MB are needed for the restored copy; "
+            f"df -h {FOLDER}; du -sh {FOLDER}/*"
         )
 
 
@@ -95,12 +118,12 @@ def make(site: Site, keeper: Machine, request: dict[str, Any], say: Say) -> Copy
             f"make restored-end SITE={site.name}"
         )
     members = {machine.name: str(machine.address) for machine in site.having("database")}
-    put = f"install -m 600 -o rag-backup -g rag-backup /dev/stdin {FOLDER}/run/restore.json"
+    put = as_keeper(f"cat > {FOLDER}/run/restore.json")
     ask(site, keeper, put, json.dumps(request | {"members": members}), what="write the request")
     begin = f"systemctl reset-failed {UNIT} 2>/dev/null; date +%s; systemctl start --no-block {UNIT}"
     since = ask(site, keeper, begin)
     _wait(site, keeper, since, say)
-    return copy_of(ask(site, keeper, f"cat {COPY}/restored.json"))
+    return copy_of(ask(site, keeper, as_keeper(f"cat {COPY}/restored.json"), what="what was restored"))
 
 
 def copy_of(text: str) -> Copy:

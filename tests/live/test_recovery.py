@@ -11,9 +11,9 @@ from contextlib import closing
 import httpx
 import pytest
 
-from inventories.settings import Site
-from tasks import restored
-from tests.live.fleet import ROOT, Fleet
+from inventories.settings import Machine, Site
+from tasks import outage, restored
+from tests.live.fleet import ROOT, Fleet, deploy
 from tests.live.test_database import PSQL, Run, leader, whole
 from tests.live.waiting import until
 
@@ -133,6 +133,37 @@ def test_what_cannot_be_or_is_not_agreed_to_is_refused_in_one_line(
     assert why in done.stderr
     assert done.stderr.count("\n") == 1
     assert whole(site, run)
+
+
+def test_no_deploy_and_no_other_recovery_begins_while_the_site_goes_back(site: Site, run: Run, keeper: str) -> None:
+    held: Machine = site.having("database")[-1]
+    lock = "exec 9>>/run/lock/rag-recovery; flock 9; echo 'restore in place by somebody' > /run/lock/rag-recovery"
+    run(held, f"systemd-run --quiet --unit rag-test-recovery sh -c {json.dumps(f'{lock}; sleep 120')}")
+    try:
+        until(lambda: "somebody" in run(held, "cat /run/lock/rag-recovery 2>/dev/null; true"), "the lock")
+
+        done = deploy(site.name)
+        other = recovery(site, "restore", "--to", "latest", "--in-place", "--confirm", site.name)
+
+        assert done.rc != 0
+        assert f"{held.name}: recovery = restore in place by somebody; its end is needed" in done.said
+        assert not done.changed
+        assert (other.returncode, "another action runs: restore in place by somebody" in other.stderr) == (2, True)
+    finally:
+        run(held, "systemctl stop rag-test-recovery")
+
+
+def test_what_is_held_starts_for_nobody_until_it_is_let_go(site: Site, run: Run) -> None:
+    app = site.having("app")[0]
+    try:
+        run(app, outage.held(["rag-migrate"]))
+
+        said = run(app, "systemctl start rag-migrate 2>&1 || echo refused")
+
+        assert said.endswith("refused")
+    finally:
+        run(app, outage.free(["rag-migrate"]))
+    run(app, "systemctl start rag-migrate")
 
 
 @pytest.mark.recovery

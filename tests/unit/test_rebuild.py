@@ -1,13 +1,18 @@
 """What a rebuild begins with: the line on paper, the place of the repositories, the site's state out of them."""
 
 import io
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from pyrage import x25519
 
 from inventories.escrow import offline_password
-from tasks import rebuild
+from inventories.settings import Site
+from tasks import last_backup, rebuild, restored
+from tasks.cluster import site_of
+from tasks.in_place import Phases
 from tasks.members import RefusedError
 
 
@@ -25,6 +30,8 @@ def test_the_line_on_paper_is_typed_once_and_kept_for_its_owner_alone(
     monkeypatch.setattr("sys.stdin", io.StringIO(f"  {line.lower()}\n"))
 
     assert rebuild.escrow_line("prod") == line
+    assert not key_file.exists()
+    rebuild.keep_line("prod", line)
 
     assert key_file.stat().st_mode & 0o777 == 0o600
     # From now on it is read from its file, as every deploy does.
@@ -78,3 +85,48 @@ def test_the_state_lies_where_a_deploy_reads_it_and_what_lay_there_is_moved_asid
     assert len(said) == 1
     # Typed again it changes nothing.
     assert rebuild.put_state("prod", state, "20261122T090000Z") == []
+
+
+def state_repository(folder: Path, line: str, site: str) -> str:
+    """A repository with the state of that site, which the key derived from the line opens."""
+    state, place = folder / "state", folder / "repositories/site"
+    state.mkdir()
+    for name, text in (("inventory", "…"), ("secrets.age", "sealed"), ("state.json", json.dumps({"site": site}))):
+        (state / name).write_text(text)
+    for words in (["init"], ["backup", "--tag", "site", "."]):
+        restic = ["restic", "--repo", str(place), "--password-file", "/dev/stdin", "--no-cache", *words]
+        subprocess.run(restic, input=offline_password(line), cwd=state, capture_output=True, text=True, check=True)
+    return str(place.parent)
+
+
+def test_a_line_that_opens_nothing_is_kept_nowhere_and_another_sites_state_is_refused(
+    key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, other = (str(x25519.Identity.generate()) for _ in range(2))
+    place = state_repository(tmp_path, line, "lab")
+    for typed, why in ((other, "the escrow line does not open it"), (line, "the state of lab; that of prod is needed")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{typed}\n"))
+        phases = Phases(lambda _: None, lambda: 0.0)
+
+        with pytest.raises(RefusedError, match=why):
+            rebuild.rebuild("prod", place, None, False, site_of, phases)
+
+        assert not key_file.exists()
+
+
+def test_the_repositories_belong_to_the_user_of_the_backups_whatever_rights_they_were_copied_with(
+    prod: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts: list[str] = []
+    monkeypatch.setattr(rebuild, "ask", lambda *words, **_: scripts.append(words[2]) or "")
+    monkeypatch.setattr(rebuild, "stream", lambda *words: scripts.append(words[1]))
+    monkeypatch.setattr(restored, "verb_on", lambda *words, **_: scripts.append(words[2]) or "")
+    monkeypatch.setattr(last_backup, "ask", lambda *_, **__: "")
+
+    rebuild.bring_repositories(prod, str(tmp_path), "the offline password", Phases(lambda _: None, lambda: 0.0))
+
+    aside, unpacked, whole, keyed = scripts
+    assert whole == "systemctl restart rag-repositories"
+    assert "install -d -m 700 -o rag-backup -g rag-backup /var/lib/rag-backup/repositories" in aside
+    assert unpacked.startswith("cd /; runuser -u rag-backup -- sh -c ")
+    assert keyed == "init --offline"
