@@ -59,4 +59,5 @@ def wait_until_indexed(made: Made, seconds: float) -> None:
             raise LabError(f"documents = {states}; none failed; journalctl -u rag-worker")
         return set(states) == {"indexed"}
 
-    until(done, seconds, "every document is indexed", every=0.2)
+    # Seldom: what is asked and answered here is taken from the processors that ingestion shares with it.
+    until(done, seconds, "every document is indexed", every=2)
