@@ -4,11 +4,12 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import psycopg2
 
+from app.backup.canaries import Canary
 from app.backup.settings import Settings
 from app.backup.spool import position
 from app.settings import credential
@@ -55,14 +56,6 @@ class Received:
     host: str
     flushed: int
     behind: int
-
-
-@dataclass(frozen=True)
-class Canary:
-    """The newest one that a primary acknowledged."""
-
-    number: int
-    at: datetime
 
 
 @contextlib.contextmanager

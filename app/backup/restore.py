@@ -57,11 +57,17 @@ def request_of(text: str) -> Request:
 
 
 def listen_of(settings: Settings, members: dict[str, str]) -> recovered.Listen:
-    """The machines that may copy the server come by their certificate, and as the role of replicas alone."""
+    """
+    The machines that may copy the server come by their certificate, and as the role of replicas alone.
+
+    Each machine holds certificates of several services, and only PostgreSQL's is the key to all data.
+    """
     return recovered.Listen(
         addresses="*",
-        hba=tuple(f"hostssl replication replicator {each}/32 cert map=members" for each in members.values()),
-        ident=tuple(f"members {name} replicator" for name in members),
+        hba=tuple(
+            f"hostssl replication replicator {each}/32 cert clientname=DN map=members" for each in members.values()
+        ),
+        ident=tuple(f'members "CN={name},OU=postgresql" replicator' for name in members),
         certificate=settings.cluster.ssl_cert,
         key=settings.cluster.ssl_key,
         authority=settings.cluster.ssl_root_cert,

@@ -136,6 +136,11 @@ class Settings(Table):
         """Where the newest base backup begins: what `app.backup.spool.Base` reads; its maker writes it."""
         return self.run / "newest-base.json"
 
+    @property
+    def canaries(self) -> Path:
+        """What primaries acknowledged, as `app.backup.canaries` has it; who takes the site back deletes it."""
+        return self.run / "canaries.json"
+
     def repository(self, kind: Kind) -> Path:
         """A restic repository of our own."""
         return self.folder / "repositories" / kind

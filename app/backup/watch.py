@@ -5,15 +5,16 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import psycopg2
 
-from app.backup import metrics, primary, spool
+from app.backup import canaries, metrics, primary, spool
+from app.backup.canaries import Canary, Memory
 from app.backup.metrics import say
 from app.backup.notify import notify
-from app.backup.primary import Canary, Received
+from app.backup.primary import Received
 from app.backup.settings import Settings
 
 LOOK_SECONDS = 1.0
@@ -31,6 +32,7 @@ class State:
     system: int | None = None
     received: Received | None = None
     canary: Canary | None = None
+    memory: Memory | None = None
     silent: str = ""
     """Why no canary could be written."""
     uncovered: str = ""
@@ -76,6 +78,24 @@ def _sing(session: Any, settings: Settings, state: State) -> None:
     if state.silent:
         say(f"canary {canary.number} = written again")
     state.canary, state.silent = canary, ""
+    if state.system is not None:
+        _remember(settings, state, canary, state.system)
+
+
+def _remember(settings: Settings, state: State, canary: Canary, system: int) -> None:
+    before = state.memory or canaries.read(settings.canaries)
+    # What another cluster acknowledged says nothing about this one.
+    if before is None or before.system != system:
+        before = Memory(system)
+    state.memory = before.with_new(canary)
+    if gone := [one for one in before.kept if one.number >= canary.number]:
+        until = f"{gone[-1].at.astimezone(UTC):%Y-%m-%d %H:%M:%S}+00:00"
+        say(
+            f"canaries up to {gone[-1].number} of {until} = acknowledged and no longer there, and other writes of that"
+            f" time with them; a copy of then shows them; make restore TO='{until}', docs/backup.md"
+        )
+    with contextlib.suppress(OSError):
+        canaries.write(settings.canaries, state.memory)
 
 
 def _silent(state: State, why: str) -> None:
@@ -105,7 +125,11 @@ def want_base(settings: Settings, why: str) -> None:
 
 
 def _well(state: State) -> bool:
-    return state.received is not None and not state.uncovered
+    return state.received is not None and not state.uncovered and not _lost(state)
+
+
+def _lost(state: State) -> int:
+    return len(state.memory.lost) if state.memory else 0
 
 
 def words(settings: Settings, state: State) -> str:
@@ -126,6 +150,9 @@ def words(settings: Settings, state: State) -> str:
     sung = f"canary {state.canary.number} {primary.age(state.canary):.0f} s ago" if state.canary else "no canary yet"
     if state.silent:
         sung += f", none since: {state.silent}"
+    if state.memory and state.memory.lost:
+        last = state.memory.lost[-1]
+        sung += f", BUT {last.number} of {last.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC is lost: docs/backup.md"
     return f"{where}; {whole}; {_size(_free(settings))} free; {sung}"
 
 
@@ -153,6 +180,7 @@ def _figures(settings: Settings, state: State) -> metrics.Figures:
         "rag_backup_spool_bytes": ("Their length.", held),
         "rag_backup_spool_free_bytes": ("Free on the spool's disk.", _free(settings)),
         "rag_backup_canary_number": ("Newest canary that a replica has too.", canary.number if canary else 0),
+        "rag_backup_canaries_lost": ("Canaries that a primary acknowledged and has no longer.", _lost(state)),
         "rag_backup_canary_timestamp_seconds": (
             "When it was written.",
             canary.at.timestamp() if canary else 0.0,

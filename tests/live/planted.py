@@ -30,6 +30,8 @@ shutil.rmtree(folder, ignore_errors=True)
 (folder / "repositories").mkdir(parents=True, mode=0o700)
 (folder / "textfiles").mkdir()
 (folder / "scratch").mkdir(mode=0o700)
+(folder / "run").mkdir()
+shutil.copy(settings.canaries, folder / "run")
 text = Path(os.environ["RAG_BACKUP_CONFIG"]).read_text()
 (folder / "backup.toml").write_text(f'folder = "{folder}"\\ntextfiles = "{folder}/textfiles"\\n{text}')
 """

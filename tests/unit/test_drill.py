@@ -16,9 +16,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.answer import cite
+from app.backup.canaries import Canary, Memory
 from app.backup.drill import backups, database, golden, main, stack, steps
 from app.backup.drill.checks import Check, CheckError, Checks, StoppedError, deadline, stoppable
-from app.backup.drill.database import Canary
 from app.backup.drill.evidence import Evidence, figures
 from app.backup.drill.place import free_port, put_away, scratch
 from app.backup.drill.steps import DAILY, WEEKLY
@@ -133,18 +133,62 @@ def canaries(*numbers: int, every: float = 10.0) -> list[Canary]:
     return [Canary(number, NOW - timedelta(seconds=60 - number * every)) for number in numbers]
 
 
+def judged(
+    found: list[Canary], *, manifest: Canary | None = None, remembered: list[Canary] | None = None, most: float = 120
+) -> str:
+    told = {"number": manifest.number, "at": manifest.at.isoformat()} if manifest else None
+    memory = Memory(1, tuple(found[:1] if remembered is None else remembered))
+    return database.recent(found, NOW, {"canary": told}, memory, most)
+
+
 def test_a_gap_between_canaries_is_named() -> None:
     with pytest.raises(CheckError, match="without 3 of 1 to 5"):
-        database.recent(canaries(1, 2, 4, 5), NOW, {"canary": {"number": 1}}, 120)
+        judged(canaries(1, 2, 4, 5))
 
 
 def test_the_age_of_the_newest_canary_is_what_would_be_lost() -> None:
-    assert "20.0 s before" in database.recent(canaries(1, 2, 3, 4), NOW, {"canary": {"number": 4}}, 120)
-    for most, known, says in ((15, 1, "at most 15 s"), (120, 9, "at least 9")):
-        with pytest.raises(CheckError, match=says):
-            database.recent(canaries(1, 2, 3, 4), NOW, {"canary": {"number": known}}, most)
-    with pytest.raises(CheckError, match="none"):
-        database.recent([], NOW, {"canary": {"number": 1}}, 120)
+    found = canaries(1, 2, 3, 4)
+    assert "20.0 s before" in judged(found, manifest=found[-1])
+    with pytest.raises(CheckError, match="at most 15 s"):
+        judged(found, most=15)
+    with pytest.raises(CheckError, match="at least 9"):
+        judged(found, manifest=canaries(9)[0])
+    with pytest.raises(CheckError, match="canaries = none;"):
+        database.recent([], NOW, {"canary": None}, None, 120)
+
+
+def test_a_canary_of_a_time_to_come_is_no_sign_of_a_good_backup() -> None:
+    with pytest.raises(CheckError, match=r"-3600.0 s before the drill began.*chronyc"):
+        judged([*canaries(1, 2, 3), Canary(4, NOW + timedelta(hours=1))])
+
+
+def test_a_number_that_was_given_again_is_another_canary() -> None:
+    acknowledged = canaries(1, 2, 3, 4, 5)
+    # The newest two were lost, and numbers go on from what is left.
+    found = [*acknowledged[:3], *(Canary(one.number, one.at + timedelta(seconds=25)) for one in acknowledged[3:])]
+
+    assert "5 as they were acknowledged" in judged(acknowledged, remembered=acknowledged)
+    with pytest.raises(CheckError, match=r"canary 4 = of 2026-11-27 18:00:05.*; that of 2026-11-27 17:59:40.*is lost"):
+        judged(found, remembered=acknowledged)
+    with pytest.raises(CheckError, match="canary 4 = of"):
+        judged(found, manifest=acknowledged[3])
+    # Of what was cleared away, and of what is newer than what came back, nothing is asked.
+    assert judged(acknowledged[2:4], remembered=acknowledged)
+
+
+def test_a_tail_that_is_lost_and_not_yet_written_again_is_missed_by_its_number() -> None:
+    found = canaries(1, 2, 3)
+    gone = Canary(4, found[-1].at - timedelta(seconds=1))
+
+    with pytest.raises(CheckError, match="canary 4 = not there"):
+        judged(found, remembered=[*found, gone])
+
+
+def test_without_anything_remembered_canaries_could_not_be_compared() -> None:
+    found = canaries(1, 2)
+    for memory in (None, Memory(1), Memory(1, tuple(canaries(3)))):
+        with pytest.raises(CheckError, match="none remembered"):
+            database.recent(found, NOW, {"canary": None}, memory, 120)
 
 
 def test_a_random_moment_lies_between_two_canaries_and_after_the_base() -> None:

@@ -29,10 +29,10 @@ def test_only_database_machines_copy_it_and_only_by_their_certificate() -> None:
     found = listen_of(settings, {"db1": "192.0.2.1", "db2": "192.0.2.2"})
 
     assert found.hba == (
-        "hostssl replication replicator 192.0.2.1/32 cert map=members",
-        "hostssl replication replicator 192.0.2.2/32 cert map=members",
+        "hostssl replication replicator 192.0.2.1/32 cert clientname=DN map=members",
+        "hostssl replication replicator 192.0.2.2/32 cert clientname=DN map=members",
     )
-    assert found.ident == ("members db1 replicator", "members db2 replicator")
+    assert found.ident == ('members "CN=db1,OU=postgresql" replicator', 'members "CN=db2,OU=postgresql" replicator')
     assert (found.certificate, found.key, found.authority) == ("/c.crt", "/c.key", "/ca.crt")
 
 

@@ -7,23 +7,17 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg2
 
+from app.backup.canaries import Canary, Memory
 from app.backup.drill.checks import CheckError
 from app.backup.recovered import Server
 
 # The database's clock may be a little ahead of ours.
 CLOCKS_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Canary:
-    number: int
-    at: datetime
 
 
 @contextmanager
@@ -75,21 +69,55 @@ def canaries(server: Server) -> list[Canary]:
         return [Canary(number, at) for number, at in cursor.fetchall()]
 
 
-def recent(found: Sequence[Canary], began: datetime, expected: Mapping[str, Any], most_seconds: float) -> str:
-    """None missing between the first and the last, and the last one is young; its age is what would have been lost."""
+def recent(
+    found: Sequence[Canary],
+    began: datetime,
+    expected: Mapping[str, Any],
+    remembered: Memory | None,
+    most_seconds: float,
+) -> str:
+    """
+    None missing between the first and the last, each with the time at which it was acknowledged, and the last is young.
+
+    Its age is what would have been lost.
+    """
     if not found:
         raise CheckError("canaries = none; a row every few seconds; systemctl status rag-wal")
     missing = absent(found)
     if missing:
         raise CheckError(f"canaries = without {_listed(missing)} of {found[0].number} to {found[-1].number}; all")
-    last, known = found[-1], int(expected["canary"]["number"] or 0)
-    if last.number < known:
-        raise CheckError(f"canaries = up to {last.number}; at least {known}, which was there when the base was made")
+    last = found[-1]
+    known = (
+        [Canary(int(told["number"]), datetime.fromisoformat(told["at"]))] if (told := expected.get("canary")) else []
+    )
+    if known and last.number < known[0].number:
+        raise CheckError(
+            f"canaries = up to {last.number}; at least {known[0].number}, which was there when the base was made"
+        )
+    # What was acknowledged after the last one that came back is not yet in the repository.
+    acknowledged = [one for one in (remembered.all if remembered else ()) if one.at <= last.at]
+    if not acknowledged:
+        raise CheckError("canaries = none remembered here to compare with; one of before; systemctl status rag-wal")
+    unlike(found, [*known, *acknowledged])
     lost = (began - last.at).total_seconds()
     said = f"{found[0].number} to {last.number} without a gap, the last {lost:.1f} s before the drill began"
     if lost > most_seconds or lost < -CLOCKS_SECONDS:
         raise CheckError(f"{said}; at most {most_seconds:.0f} s; systemctl status rag-wal, chronyc tracking")
-    return said
+    return f"{said}; {len(acknowledged)} as they were acknowledged"
+
+
+def unlike(found: Sequence[Canary], wanted: Sequence[Canary]) -> None:
+    """Raise CheckError for one that was acknowledged, and is not there or has become another since."""
+    there = {one.number: one.at for one in found}
+    for one in wanted:
+        # Before the first one there is what was cleared away as too old.
+        if one.number >= found[0].number and there.get(one.number) != one.at:
+            other = there.get(one.number)
+            instead = f"of {other.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}" if other else "not there"
+            raise CheckError(
+                f"canary {one.number} = {instead}; that of {one.at.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC, which was"
+                " acknowledged: what was written then is lost; docs/backup.md"
+            )
 
 
 def absent(found: Sequence[Canary]) -> list[int]:

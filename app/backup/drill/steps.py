@@ -9,10 +9,10 @@ from pathlib import Path
 
 import httpx
 
-from app.backup import restic
+from app.backup import canaries, restic
+from app.backup.canaries import Canary
 from app.backup.drill import backups, contents, database, golden, index, stack
 from app.backup.drill.checks import CheckError, Checks
-from app.backup.drill.database import Canary
 from app.backup.drill.evidence import Evidence
 from app.backup.drill.place import credentials, free_port
 from app.backup.process import Repository
@@ -142,7 +142,8 @@ def _examined(drill: Drill, server: Server) -> None:
             last = drill.canaries[-1]
             found.canary = {"number": last.number, "at": last.at.isoformat()}
             found.rpo_seconds = round((found.began - last.at).total_seconds(), 2)
-        return database.recent(drill.canaries, found.began, expected, drill.wal_limit)
+        remembered = canaries.read(drill.settings.canaries)
+        return database.recent(drill.canaries, found.began, expected, remembered, drill.wal_limit)
 
     most = None if drill.weekly else drill.settings.drill.documents
     checks.run("canaries", 120, counted)
