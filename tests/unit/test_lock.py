@@ -87,6 +87,19 @@ def test_a_connection_that_ended_is_made_again(prod: Site, folder: Path) -> None
         assert held.on(prod.machine("db2"))
 
 
+def test_our_own_connection_that_its_machine_has_not_missed_yet_is_no_loss(prod: Site, folder: Path) -> None:
+    with alone(prod, "restore in place") as held:
+        before = held._holders.pop("db2")
+
+        held.beat()
+
+        held.check()
+        assert not held.on(prod.machine("db2"))
+        before.let_go()
+        held.beat()
+        assert held.on(prod.machine("db2"))
+
+
 def test_a_lock_that_another_one_got_meanwhile_stops_what_goes_on(prod: Site, folder: Path) -> None:
     with alone(prod, "restore in place") as held:
         _cut(held, "db2")

@@ -9,7 +9,7 @@ import pytest
 from pyrage import x25519
 
 from inventories.escrow import offline_password
-from inventories.settings import Site
+from inventories.settings import SettingsError, Site
 from tasks import last_backup, rebuild, restored
 from tasks.cluster import site_of
 from tasks.in_place import Phases
@@ -112,6 +112,23 @@ def test_a_line_that_opens_nothing_is_kept_nowhere_and_another_sites_state_is_re
             rebuild.rebuild("prod", place, None, False, site_of, phases)
 
         assert not key_file.exists()
+
+
+def test_a_line_that_opened_the_sites_own_state_is_kept_for_the_deploy(
+    key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = str(x25519.Identity.generate())
+    place = state_repository(tmp_path, line, "prod")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{line}\n"))
+    monkeypatch.setattr(rebuild, "put_state", lambda *_: [])
+
+    def read(_: str) -> Site:
+        raise SettingsError("database.versoin = 17; no such setting")
+
+    with pytest.raises(RefusedError, match="state of prod = not readable by this checkout"):
+        rebuild.rebuild("prod", place, None, False, read, Phases(lambda _: None, lambda: 0.0))
+
+    assert key_file.read_text() == f"{line}\n"
 
 
 def test_the_repositories_belong_to_the_user_of_the_backups_whatever_rights_they_were_copied_with(

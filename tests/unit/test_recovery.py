@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -15,6 +15,7 @@ from tasks import documents, losses, recovery, restored, swap
 from tasks.in_place import Phases
 from tasks.members import RefusedError
 from tasks.moments import moment_of, shown, stamp
+from tests.unit.recovering import COPY
 from tests.unit.sites import ROOT
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -123,6 +124,26 @@ def test_a_site_without_a_backup_host_is_told_so(prod: Site) -> None:
 
     with pytest.raises(RefusedError, match="machines with role backup = 0"):
         restored.keeper_of(prod.model_copy(update={"machines": machines}))
+
+
+def test_what_is_asked_of_the_backup_host_is_written_by_the_user_of_the_backups(
+    prod: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ask(_: object, __: object, script: str, *___: object, **____: object) -> str:
+        asked.append(script)
+        if "ActiveState" in script and "journalctl" in script:
+            return "active"
+        return json.dumps(asdict(COPY)) if "restored.json" in script else ""
+
+    monkeypatch.setattr(restored, "ask", ask)
+
+    assert restored.make(prod, prod.machine("ops1"), {"to": None}, lambda _: None) == COPY
+
+    written = next(script for script in asked if "restore.json" in script)
+    assert written == restored.as_keeper("cat > /var/lib/rag-backup/run/restore.json")
+    assert written.startswith("cd /; runuser -u rag-backup -- sh -c ")
 
 
 def test_the_times_of_a_recovery_are_a_table() -> None:
