@@ -96,11 +96,10 @@ def recover(site: Site, order: Order, agreed: Callable[[list[str]], None], phase
         phases.over("ask and check")
         # The newest moment is known only when nobody writes any more; an earlier one is brought back meanwhile.
         early = order.to is not None or order.before or order.fresh
-        with _ended_otherwise(site, keeper):
-            copy = restored.make(site, keeper, plan.request, say) if early else None
+        copy = restored.make(site, keeper, plan.request, say) if early else None
         phases.over("restore")
         copy, taken = _still(site, keeper, order, plan, copy, phases)
-        with _in_between(site):
+        with _in_between(site, order):
             _exchange(site, keeper, plan, copy, taken, phases)
         for machine in plan.silent:
             say(f"{machine.name} was silent; when it is back: make reinit SITE={site.name} MEMBER={machine.name}")
@@ -172,17 +171,6 @@ def _warning(site: Site, order: Order, plan: Plan) -> list[str]:
     ]
 
 
-@contextmanager
-def _ended_otherwise(site: Site, keeper: Machine) -> Iterator[None]:
-    """Nothing stands still yet; a copy that is half there is ended when it does not get whole."""
-    try:
-        yield
-    except BaseException:
-        with suppress(AskError):
-            restored.end(site, keeper)
-        raise
-
-
 def _still(
     site: Site, keeper: Machine, order: Order, plan: Plan, copy: Copy | None, phases: Phases
 ) -> tuple[Copy, dict[str, Any]]:
@@ -217,15 +205,18 @@ def _still(
 
 
 @contextmanager
-def _in_between(site: Site) -> Iterator[None]:
+def _in_between(site: Site, order: Order) -> Iterator[None]:
     """From here on the data are those of before no more, and not yet the others."""
+    again = (
+        f"make restore SITE={site.name} IN_PLACE=1 with the same TO; with TO=before the data of before come back; "
+        "the old data folders stay in any case"
+    )
     try:
         yield
     except (PyinfraError, KeyboardInterrupt) as problem:
         raise StoppedError(
             f"restore in place = stopped midway; {str(problem) or 'interrupted'}; mend that, then make restored-end "
-            f"SITE={site.name} and make restore SITE={site.name} IN_PLACE=1 with the same TO; with TO=before the data "
-            "of before come back; the old data folders stay in any case"
+            f"SITE={site.name} and {f'make rebuild SITE={site.name} with the same FROM' if order.fresh else again}"
         ) from None
 
 

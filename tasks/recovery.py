@@ -152,8 +152,8 @@ def main(words: list[str]) -> int:
         print(stopped, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # A restore in place that was interrupted when something stood still already has said what stands where.
-        print(f"{wanted.verb} = interrupted; the data were not touched; the same command again", file=sys.stderr)
+        # One that was interrupted when something stood still already is a stop, which says what stands where.
+        print(f"{wanted.verb} = interrupted; no data were exchanged; the same command goes on", file=sys.stderr)
         return 130
     return 0
 

@@ -4,6 +4,7 @@ import json
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,7 @@ from inventories.network import RESTORED
 from inventories.settings import Machine, Site
 from tasks.members import RefusedError, StoppedError
 from tasks.patroni import Say
-from tasks.ssh import ask
+from tasks.ssh import AskError, SilentError, ask
 
 FOLDER = "/var/lib/rag-backup"
 UNIT = "rag-restored.service"
@@ -20,6 +21,8 @@ COPY = f"{FOLDER}/scratch/restored"
 LONGEST = 24 * 3600.0
 """Seconds for a restore: a big repository is read at the speed of its disk."""
 TOLD_SECONDS = 20
+SILENCE = 300.0
+"""Seconds for which a backup host that restores may not be reached."""
 ROOM_MB = 512
 """Beside base and log: what recovery writes, and the server's own log; as the backup host itself asks for."""
 
@@ -111,7 +114,7 @@ def busy(site: Site, keeper: Machine) -> str:
 
 
 def make(site: Site, keeper: Machine, request: dict[str, Any], say: Say) -> Copy:
-    """Restore beside production and start the server; say each step that the backup host tells."""
+    """Restore beside production and start the server; what does not get whole, or is interrupted, is ended."""
     if since := busy(site, keeper):
         raise RefusedError(
             f"restore = refused; {keeper.name} has a restored copy since {since}, one at a time is possible; "
@@ -121,9 +124,13 @@ def make(site: Site, keeper: Machine, request: dict[str, Any], say: Say) -> Copy
     put = as_keeper(f"cat > {FOLDER}/run/restore.json")
     ask(site, keeper, put, json.dumps(request | {"members": members}), what="write the request")
     begin = f"systemctl reset-failed {UNIT} 2>/dev/null; date +%s; systemctl start --no-block {UNIT}"
-    since = ask(site, keeper, begin)
-    _wait(site, keeper, since, say)
-    return copy_of(ask(site, keeper, as_keeper(f"cat {COPY}/restored.json"), what="what was restored"))
+    try:
+        _wait(site, keeper, ask(site, keeper, begin), say)
+        return copy_of(ask(site, keeper, as_keeper(f"cat {COPY}/restored.json"), what="what was restored"))
+    except BaseException:
+        with suppress(AskError):
+            end(site, keeper)
+        raise
 
 
 def copy_of(text: str) -> Copy:
@@ -137,9 +144,17 @@ def _wait(site: Site, keeper: Machine, since: str, say: Say) -> None:
         f"systemctl show {UNIT} --property ActiveState --value; "
         f"journalctl -u {UNIT} -o cat --since @{since} _COMM=python3; du -sm {COPY} 2>/dev/null | cut -f 1; true"
     )
-    seen, told, end = 0, time.monotonic(), time.monotonic() + LONGEST
+    seen, told, heard, end = 0, time.monotonic(), time.monotonic(), time.monotonic() + LONGEST
     while time.monotonic() < end:
-        state, *lines = ask(site, keeper, asked, seconds=300).splitlines()
+        try:
+            state, *lines = ask(site, keeper, asked, seconds=300).splitlines()
+        except SilentError:
+            # It goes on there, whatever the way to it does.
+            if time.monotonic() - heard > SILENCE:
+                raise
+            time.sleep(1)
+            continue
+        heard = time.monotonic()
         size = lines.pop() if lines and lines[-1].isdigit() else "0"
         for line in lines[seen:]:
             say(f"{keeper.name}: {line}")

@@ -74,6 +74,18 @@ def test_who_interrupts_it_is_told_where_it_stands(machines: Machines, monkeypat
         machines.recover()
 
 
+def test_a_rebuild_that_stops_midway_is_typed_again(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise StoppedError("db2 = not back")
+
+    monkeypatch.setattr(swap, "follow", fails)
+
+    with pytest.raises(StoppedError, match=r"db2 = not back.*make rebuild SITE=prod with the same FROM") as stopped:
+        machines.recover(Order(None, fresh=True))
+
+    assert "TO=before" not in str(stopped.value)
+
+
 def test_what_does_not_run_again_is_named_with_the_command_that_helps(machines: Machines) -> None:
     machines.answer(
         {"start rag-backup; systemctl start rag-backup": fails(), "systemctl start rag-api": fails("app1 is broken")}

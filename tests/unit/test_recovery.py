@@ -15,6 +15,7 @@ from tasks import documents, losses, recovery, restored, swap
 from tasks.in_place import Phases
 from tasks.members import RefusedError
 from tasks.moments import moment_of, shown, stamp
+from tasks.ssh import SilentError
 from tests.unit.recovering import COPY
 from tests.unit.sites import ROOT
 
@@ -144,6 +145,36 @@ def test_what_is_asked_of_the_backup_host_is_written_by_the_user_of_the_backups(
     written = next(script for script in asked if "restore.json" in script)
     assert written == restored.as_keeper("cat > /var/lib/rag-backup/run/restore.json")
     assert written.startswith("cd /; runuser -u rag-backup -- sh -c ")
+
+
+def test_a_copy_that_does_not_get_whole_is_ended_and_one_of_somebody_else_is_not(
+    prod: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    silent = iter([True, False])
+
+    def ask(_: object, __: object, script: str, *___: object, **____: object) -> str:
+        asked.append(script)
+        if "ActiveState" in script and "journalctl" in script:
+            # A way that breaks for a moment ends nothing.
+            if next(silent):
+                raise SilentError("ops1: silent")
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(restored, "ask", ask)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    stop = "systemctl stop rag-restored.service"
+
+    with pytest.raises(KeyboardInterrupt):
+        restored.make(prod, prod.machine("ops1"), {"to": None}, lambda _: None)
+    assert asked[-1] == stop
+
+    asked.clear()
+    monkeypatch.setattr(restored, "busy", lambda *_: "yesterday")
+    with pytest.raises(RefusedError, match="has a restored copy since yesterday"):
+        restored.make(prod, prod.machine("ops1"), {"to": None}, lambda _: None)
+    assert asked == []
 
 
 def test_the_times_of_a_recovery_are_a_table() -> None:
