@@ -46,6 +46,8 @@ class Work:
     """It has no network."""
     gentle: bool = True
     """It gives way to everything else on its machine."""
+    afterwards: str = ""
+    """A command after its end."""
     stays: bool = False
     """It counts as running when it is done, and is done at every start of the machine."""
 
@@ -60,7 +62,16 @@ def works(site: Site) -> list[Work]:
         ),
         Work("rag-base", "base", "a base backup", database, at=wanted.base_at, hours=13, again=True),
         Work("rag-dump", "dump", "a logical copy", database, at=wanted.dump_at, hours=13),
-        Work("rag-maintain", "maintain", "what is too old goes, the rest is read", service, wanted.maintain_at, 24),
+        Work(
+            "rag-maintain",
+            "maintain",
+            "what is too old goes, the rest is read",
+            service,
+            wanted.maintain_at,
+            24,
+            # What others may push is counted when the server starts: what was given back is room only then.
+            afterwards="/usr/bin/systemctl --no-block try-restart rag-rest.service",
+        ),
         Work("rag-drill", "drill", "a restore drill", SECRETS[1:], wanted.drill_at, alone=True),
         Work(
             "rag-drill-weekly", "drill --weekly", "the long drill", SECRETS[1:], wanted.weekly_drill_at, 12, alone=True

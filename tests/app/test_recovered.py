@@ -15,10 +15,19 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.backup import recovered
 from app.backup.recovered import RecoveryError, Server, prepared, running
+from app.backup.restore import listen_of
+from app.backup.settings import Cluster
+from inventories import secrets
+from inventories.certificates import Certificate
+from tasks.pki import Authority, signed
 from tests.app.servers import PostgreSQL, free_port, postgresql, wait_for
+from tests.unit.backups import settings_in
 
 SEGMENT = 16 * 1024 * 1024
 
@@ -61,6 +70,7 @@ def written(source: PostgreSQL, *numbers: int) -> dict[int, datetime]:
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute("create table if not exists ledger (number int primary key)")
+        cursor.execute("do $$ begin create role replicator login replication; exception when others then end $$")
         for number in numbers:
             cursor.execute("insert into ledger values (%s)", (number,))
             cursor.execute("select clock_timestamp()")
@@ -152,6 +162,59 @@ def test_everything_that_was_received_is_there_and_writes_are_taken(copied: Back
         assert server.pid() is None
         assert sorted(path.name for path in copied.wal.iterdir()) == before
 
+    as_postgres(work)
+
+
+def certified(folder: Path, authority: Authority, service: str, machine: str) -> Path:
+    """A service's certificate on a machine, as the deploy signs it; the key beside it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    wanted = Certificate(service, "postgres", (machine, "localhost"), ("127.0.0.1",))
+    text = asked.public_bytes(serialization.Encoding.PEM).decode()
+    path = folder / f"{service}-{machine}"
+    path.with_suffix(".crt").write_bytes(signed(wanted, machine, text, authority, datetime.now(UTC)))
+    private = path.with_suffix(".key")
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    private.chmod(0o600)
+    return path
+
+
+def copies(server: Server, shown: Path, authority: Path) -> str:
+    """What the server says to who wants to copy it with this certificate; empty: come in."""
+    link = f"host=127.0.0.1 port={server.port} user=replicator replication=true sslmode=verify-full"
+    words = f"{link} sslrootcert={authority} sslcert={shown}.crt sslkey={shown}.key"
+    command = [str(server.programs / "psql"), "-XAt", words, "-c", "IDENTIFY_SYSTEM"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+def test_a_restored_copy_is_copied_with_the_certificate_of_a_database_machines_postgresql_alone(copied: Backup) -> None:
+    def work() -> None:
+        folder = copied.base.parent / "pki"
+        folder.mkdir()
+        pem = secrets._authority_key()
+        root = folder / "ca.crt"
+        root.write_text(secrets._authority_certificate("lab", "authority", pem))
+        signer = serialization.load_pem_private_key(pem.encode(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        authority = Authority(x509.load_pem_x509_certificate(root.read_bytes()), signer)
+        ours = certified(folder, authority, "backup", "ops1")
+        cluster = {"hosts": ["db1"], "ssl_root_cert": root, "ssl_cert": f"{ours}.crt", "ssl_key": f"{ours}.key"}
+        settings = settings_in(folder).model_copy(
+            update={"cluster": Cluster.model_validate({name: str(each) if name != "hosts" else each
+                                                       for name, each in cluster.items()})}
+        )  # fmt: skip
+        listen = listen_of(settings, {"db1": "127.0.0.1"})
+        with running(prepared(copied.base, copied.wal, port=free_port(), listen=listen), 60) as server:
+            shown = [("postgresql", "db1"), ("patroni", "db1"), ("node-exporter", "db1"), ("postgresql", "db2")]
+            said = [copies(server, certified(folder, authority, *one), root) for one in shown]
+        assert said[0] == ""
+        assert all("certificate authentication failed" in one for one in said[1:]), said
+
+    # The folder is made as root and used as PostgreSQL's user.
+    copied.base.parent.chmod(0o777)
     as_postgres(work)
 
 

@@ -166,6 +166,15 @@ print(json.dumps([place for secret in values["hidden"] for place, text in (("arg
     assert fleet.python(ops, search, hidden=hidden) == []
 
 
+def test_what_takes_pushes_sees_what_is_pushed_and_nothing_else(run: Run, ops: str) -> None:
+    process = run(ops, "systemctl show --property=MainPID --value rag-rest")
+    inside = f"nsenter --mount --target {process} --"
+
+    assert run(ops, f"{inside} ls -A {FOLDER}") == "pushed"
+    assert run(ops, f"{inside} ls -A {FOLDER}/pushed") == run(ops, f"ls -A {FOLDER}/pushed")
+    assert run(ops, f"{inside} find /etc/rag /opt/rag -type f | wc -l") == "0"
+
+
 @pytest.mark.lab
 def test_no_acknowledged_write_is_missing_after_a_switchover_and_a_killed_primary(
     site: Site, run: Run, fleet: Fleet, ops: str, measured: Callable[[str], None]

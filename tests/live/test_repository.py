@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from inventories.settings import Machine
+from tests.lab.fleet import wait_until
 from tests.live.fleet import Fleet
 
 pytestmark = pytest.mark.lab
@@ -290,6 +291,56 @@ print(json.dumps({"down": down, "full": full, "locks": locks, "still": still}))
     assert found["full"][0] == "full"
     assert "507" in found["full"][1]
     assert (found["locks"], found["still"][0]) == (0, "")
+
+
+@pytest.mark.role("backup")
+def test_room_that_was_given_back_counts_when_the_server_starts_again(machine: Machine, place: Place) -> None:
+    found = place.run(
+        """
+import hashlib, http.client
+from app.backup.repositories import size_of
+(HERE / "counted").mkdir()
+most = "--max-size", str(8_000_000)
+server = served(*most, "--path", HERE / "counted")
+def put():
+    body = os.urandom(5_000_000)
+    name = hashlib.sha256(body).hexdigest()
+    line = http.client.HTTPConnection("127.0.0.1", 8451)
+    line.request("POST", f"/db1/etcd/data/{name}", body)
+    return line.getresponse().status, HERE / "counted/db1/etcd/data" / name[:2] / name
+try:
+    line = http.client.HTTPConnection("127.0.0.1", 8451)
+    line.request("POST", "/db1/etcd/?create=true", b"")
+    made = line.getresponse().status
+    first, path = put()
+    full = put()[0]
+    path.unlink()
+    still = put()[0]
+finally:
+    server.terminate()
+    server.wait()
+server = served(*most, "--path", HERE / "counted")
+try:
+    again = put()[0]
+finally:
+    server.terminate()
+    server.wait()
+print(json.dumps([made, first, full, still, again]))
+"""
+    )
+
+    assert found == [200, 200, 507, 507, 200], "the server counts anew by itself: the restart after maintenance may go"
+
+
+@pytest.mark.role("backup")
+@pytest.mark.recovery
+def test_maintenance_makes_the_server_count_anew(machine: Machine, fleet: Fleet) -> None:
+    process = "systemctl show --property=MainPID --value rag-rest"
+    before = fleet.ask(machine.name, process)
+
+    fleet.ask(machine.name, "systemctl start rag-maintain")
+
+    wait_until(lambda: fleet.ask(machine.name, process) not in {"0", before}, 30, "rag-rest has begun anew")
 
 
 @pytest.mark.role("backup")

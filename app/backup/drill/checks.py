@@ -115,10 +115,16 @@ def deadline(seconds: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """SIGTERM ends what runs in here by StoppedError, so that everything is put away and told."""
+def stoppable(told: Callable[[], None]) -> Iterator[None]:
+    """
+    SIGTERM ends what runs in here by StoppedError, so that everything is put away and told; further ones end nothing.
+
+    + told: done at once, since who stops a drill may not wait until it has put everything away
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        told()
         raise StoppedError
 
     before = signal.signal(signal.SIGTERM, stop)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from app.backup.drill.checks import Checks, StoppedError, stoppable
 from app.backup.drill.evidence import Evidence, Kind
 from app.backup.drill.place import scratch
 from app.backup.drill.steps import DAILY, WEEKLY, Drill, carried_out
-from app.backup.metrics import Outcome, recorded, say
+from app.backup.metrics import Outcome, publish, recorded, say
 from app.backup.process import Repository, RepositoryError
 from app.backup.recovered import RecoveryError
 from app.backup.repositories import DRILL, own
@@ -28,34 +28,48 @@ def run(settings: Settings, weekly: bool = False) -> int:
     kind: Kind = "drill-weekly" if weekly else "drill"
     # The drill's own key, and before its secrets take the place of the unit's.
     repositories: dict[str, Repository] = {name: own(settings, name, key=DRILL) for name in KINDS}
+    # The place is put away when what was found is told: who stops the drill then changes nothing of that.
     with ExitStack() as things:
         try:
-            folder = things.enter_context(scratch(settings))
-        except (OSError, RecoveryError) as error:
-            # Not even begun, and that is a failure too.
-            words = f"scratch = {error}; a folder of our own; ls -ld {settings.scratch}"
-            return recorded(settings, kind, lambda: Outcome(False, words))
-        return recorded(settings, kind, lambda: _outcome(settings, kind, repositories, folder))
+            with stoppable(lambda: _stopped(settings, kind)):
+                return _run(settings, kind, repositories, things)
+        except StoppedError:
+            say(f"{kind}: failed; stopped before its first check or after its last; systemctl start rag-{kind}")
+            return 1
+
+
+def _stopped(settings: Settings, kind: Kind) -> None:
+    with suppress(OSError):
+        publish(settings, kind, well=False)
+
+
+def _run(settings: Settings, kind: Kind, repositories: dict[str, Repository], things: ExitStack) -> int:
+    try:
+        folder = things.enter_context(scratch(settings))
+    except (OSError, RecoveryError) as error:
+        # Not even begun, and that is a failure too.
+        words = f"scratch = {error}; a folder of our own; ls -ld {settings.scratch}"
+        return recorded(settings, kind, lambda: Outcome(False, words))
+    return recorded(settings, kind, lambda: _outcome(settings, kind, repositories, folder))
 
 
 def _outcome(settings: Settings, kind: Kind, repositories: dict[str, Repository], folder: Path) -> Outcome:
     found = Evidence(kind, settings.site, datetime.now(UTC))
     drill = Drill(settings, folder, repositories, found, Checks(WEEKLY if kind == "drill-weekly" else DAILY))
-    with stoppable():
-        try:
-            found.versions = _versions(settings)
-            carried_out(drill)
-        except StoppedError:
-            say("drill = stopped; what was not reached counts as failed")
-        except Exception as error:  # what went wrong between two checks is evidence too
-            drill.checks.end("the way there")
-            say(f"drill = ended early; {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-        found.checks, found.seconds = drill.checks.all, drill.passed()
-        words = _told(found)
-        try:
-            path = evidence.kept(settings, repositories["evidence"], found)
-        except (RepositoryError, OSError) as error:
-            return Outcome(False, f"{words}; the evidence was not kept: {error}", evidence.figures(found))
+    try:
+        found.versions = _versions(settings)
+        carried_out(drill)
+    except StoppedError:
+        say("drill = stopped; what was not reached counts as failed")
+    except Exception as error:  # what went wrong between two checks is evidence too
+        drill.checks.end("the way there")
+        say(f"drill = ended early; {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    found.checks, found.seconds = drill.checks.all, drill.passed()
+    words = _told(found)
+    try:
+        path = evidence.kept(settings, repositories["evidence"], found)
+    except (RepositoryError, OSError) as error:
+        return Outcome(False, f"{words}; the evidence was not kept: {error}", evidence.figures(found))
     return Outcome(found.well, f"{words}; {path}", evidence.figures(found))
 
 
