@@ -9,7 +9,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from inventories.settings import SettingsError
 from tasks.cluster import site_of
-from tests.bench import application, evaluation, failover, pgbench, recovery, reembed, report, search, start
+from tests.bench import application, backups, evaluation, failover, pgbench, recovery, reembed, report, search, start
 from tests.bench.cluster import Cluster
 from tests.bench.report import Figure
 from tests.lab import fleet
@@ -20,7 +20,7 @@ WITHOUT_THE_LAB: dict[str, Callable[[str], list[Figure]]] = {
     "search": lambda repeats: search.run(int(repeats or 200)),
     "reembed": lambda repeats: reembed.run(int(repeats or 200)),
 }
-PARTS = ("failover", "pgbench", "application", "start", "evaluation", "recovery", *WITHOUT_THE_LAB)
+PARTS = ("failover", "pgbench", "application", "start", "evaluation", "recovery", "backups", *WITHOUT_THE_LAB)
 
 
 def arguments() -> argparse.Namespace:
@@ -56,6 +56,7 @@ def measured(part: str, fault: str, repeats: str) -> list[Figure]:
     on_the_lab: dict[str, Callable[[], list[Figure]]] = {
         "pgbench": lambda: pgbench.run(lab, site, int(repeats or 3)),
         "start": lambda: start.run(lab, site, int(repeats or 5)),
+        "backups": lambda: backups.run(lab, site, int(repeats or 3)),
         "recovery": lambda: recovery.run(lab, site),
         "evaluation": lambda: evaluation.run(site),
         "application": lambda: application.run(lab, site),

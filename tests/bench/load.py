@@ -27,12 +27,7 @@ MEMORY = (
 
 def load(made: Made, where: str) -> list[Figure]:
     """Fifty who ask and one who searches; the programs' memory beside them."""
-    facts = [
-        f"The locker {n} of hall {n % 7} opens with the code {secrets.randbelow(9000) + 1000}." for n in range(FACTS)
-    ]
-    upload(made, {f"locker-{n}.md": f"# Locker {n}\n\n{fact}\n" for n, fact in enumerate(facts)})
-    wait_until_indexed(made, 120)
-    questions = [f"Which code opens locker {n} of hall {n % 7}?" for n in range(FACTS)]
+    questions = filled(made)
     with people(made, ASKERS + 1) as tokens, memory_of(made) as used:
         heard = colleagues.listen(made.site, made.name, tokens, questions, SECONDS)
     told = ", ".join(f"{status}: {number}" for status, number in sorted(heard.statuses.items()))
@@ -40,6 +35,16 @@ def load(made: Made, where: str) -> list[Figure]:
     for surprise in heard.surprises[:5]:
         say(f"bench: {surprise}")
     return [*_figures_of_load(heard, where), *_figures_of_memory(used, where)]
+
+
+def filled(made: Made) -> list[str]:
+    """Put small documents with a fact each; a question for each fact."""
+    facts = [
+        f"The locker {n} of hall {n % 7} opens with the code {secrets.randbelow(9000) + 1000}." for n in range(FACTS)
+    ]
+    upload(made, {f"locker-{n}.md": f"# Locker {n}\n\n{fact}\n" for n, fact in enumerate(facts)})
+    wait_until_indexed(made, 120)
+    return [f"Which code opens locker {n} of hall {n % 7}?" for n in range(FACTS)]
 
 
 def _figures_of_load(heard: Heard, where: str) -> list[Figure]:

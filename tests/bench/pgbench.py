@@ -1,8 +1,8 @@
 """PART=pgbench: what it costs that a replica has every write before it is acknowledged."""
 
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from inventories.settings import Site
@@ -43,31 +43,43 @@ def run(lab: Lab, site: Site, repeats: int) -> list[Figure]:
     cluster.wait_until_whole(60)
     first = cluster.leader()
     before = cluster.settings().get("synchronous_mode", False)
-    tool = f"/usr/lib/postgresql/{site.database.version}/bin/pgbench"
-    user = "cd /; runuser -u postgres --"
     say(f"bench: pgbench on {first}, {CLIENTS} clients, scale {SCALE}, {SECONDS} s, {repeats} times each, on {where}")
     paces: dict[str, list[Pace]] = {"quorum": [], "off": []}
     try:
-        cluster.sql(first, f"drop database if exists {DATABASE}")
-        cluster.sql(first, f"create database {DATABASE}")
-        cluster.shell(first, f"{user} {tool} --initialize --quiet --scale {SCALE} {DATABASE} 2>&1", 300)
-        for number in range(1, repeats + 1):
-            for mode, value in (("quorum", "quorum"), ("off", False)):
-                set_mode(cluster, first, value)
-                cluster.sql(first, "checkpoint", seconds=120)
-                command = f"{tool} --no-vacuum --client {CLIENTS} --jobs 2 --time {SECONDS} {DATABASE} 2>&1"
-                pace = pace_of(cluster.shell(first, f"{user} {command}", SECONDS + 60))
-                paces[mode].append(pace)
-                say(f"bench: {mode}, {number} of {repeats}: {pace.tps:.0f} tps, {pace.latency_ms:.1f} ms")
+        with database(cluster, site, first) as measured:
+            for number in range(1, repeats + 1):
+                for mode, value in (("quorum", "quorum"), ("off", False)):
+                    set_mode(cluster, first, value)
+                    pace = measured(SECONDS)
+                    paces[mode].append(pace)
+                    say(f"bench: {mode}, {number} of {repeats}: {pace.tps:.0f} tps, {pace.latency_ms:.1f} ms")
     finally:
         with suppress(LabError):
             set_mode(cluster, first, before)
-        with suppress(LabError):
-            cluster.sql(first, f"drop database if exists {DATABASE}")
     figures = figures_of(paces, where)
     report.write(figures)
     print(f"\n{shown(paces)}\n", flush=True)
     return figures
+
+
+@contextmanager
+def database(cluster: Cluster, site: Site, first: str) -> Iterator[Callable[[int], Pace]]:
+    """A database of pgbench's on that member, gone at the end; what is yielded runs it for so many seconds."""
+    tool = f"cd /; runuser -u postgres -- /usr/lib/postgresql/{site.database.version}/bin/pgbench"
+
+    def measured(seconds: int) -> Pace:
+        cluster.sql(first, "checkpoint", seconds=120)
+        command = f"{tool} --no-vacuum --client {CLIENTS} --jobs 2 --time {seconds} {DATABASE} 2>&1"
+        return pace_of(cluster.shell(first, command, seconds + 60))
+
+    try:
+        cluster.sql(first, f"drop database if exists {DATABASE}")
+        cluster.sql(first, f"create database {DATABASE}")
+        cluster.shell(first, f"{tool} --initialize --quiet --scale {SCALE} {DATABASE} 2>&1", 300)
+        yield measured
+    finally:
+        with suppress(LabError):
+            cluster.sql(first, f"drop database if exists {DATABASE}")
 
 
 def set_mode(cluster: Cluster, first: str, mode: object) -> None:
