@@ -46,15 +46,17 @@ def run(settings: Settings) -> int:
 
 
 def _work(settings: Settings) -> Outcome:
-    # Whatever asked for one asks again when this one does not do.
-    with contextlib.suppress(OSError):
-        say(f"a base backup was asked for: {settings.base_wanted.read_text(encoding='utf-8').strip()}")
+    asked = _asked(settings)
+    if asked:
+        say(f"a base backup was asked for: {asked}")
     try:
         taken, source, log = _staged_and_taken(settings)
     finally:
         _emptied(settings.staging)
     _noted(settings, log)
-    settings.base_wanted.unlink(missing_ok=True)
+    # Whatever came up meanwhile asks for the next one.
+    if _asked(settings) == asked:
+        settings.base_wanted.unlink(missing_ok=True)
     figures: Figures = {
         "rag_backup_base_bytes": ("Size of the last base backup.", taken.bytes),
         "rag_backup_base_added_bytes": ("What it added to the repository.", taken.packed),
@@ -63,6 +65,13 @@ def _work(settings: Settings) -> Outcome:
     giver = "replica" if source.standby else "primary"
     words = f"{taken.bytes / 1e6:.0f} MB from {source.host} ({giver}), {taken.packed / 1e6:.0f} MB added, snapshot"
     return Outcome(True, f"{words} {taken.id[:8]}, from {log.start} on", figures)
+
+
+def _asked(settings: Settings) -> str:
+    """Why one is wanted at once; empty: nobody wants one."""
+    with contextlib.suppress(OSError):
+        return settings.base_wanted.read_text(encoding="utf-8").strip()
+    return ""
 
 
 def _staged_and_taken(settings: Settings) -> tuple[Snapshot, Source, manifest.Range]:
@@ -170,7 +179,9 @@ def _emptied(folder: Path) -> None:
 
 
 def _noted(settings: Settings, log: manifest.Range) -> None:
-    """Where it begins, for whoever watches over the spool."""
+    """Where it begins and ends, for whoever watches over the spool."""
     draft = settings.newest_base.with_suffix(".new")
-    draft.write_text(json.dumps({"system_identifier": log.system, "started_lsn": log.start}), encoding="utf-8")
+    told = {"system_identifier": log.system, "started_lsn": log.start}
+    told |= {"timeline": log.timeline, "stopped_lsn": log.stop}
+    draft.write_text(json.dumps(told), encoding="utf-8")
     draft.replace(settings.newest_base)

@@ -5,10 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.backup.spool import SEGMENT_BYTES, Segment, position, segment_of
+from app.backup.spool import HISTORY, SEGMENT_BYTES, Segment, position, segment_of, switches
 
-HISTORY = re.compile(r"([0-9A-F]{8})\.history")
-SWITCH = re.compile(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", re.MULTILINE)
 LABEL = re.compile(r"^START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+) .*?^START TIMELINE: (\d+)", re.MULTILINE | re.DOTALL)
 
 Histories = Mapping[int, Mapping[int, int]]
@@ -55,11 +53,6 @@ def chain(folder: Path, start: Start) -> Chain:
         int(found[1], 16): switches((folder / name).read_text()) for name in sizes if (found := HISTORY.fullmatch(name))
     }
     return linked(sizes, histories, start)
-
-
-def switches(history: str) -> dict[int, int]:
-    """Where each earlier timeline was left, by its number."""
-    return {int(number): position(place) for number, place in SWITCH.findall(history)}
 
 
 def linked(sizes: Mapping[str, int], histories: Histories, start: Start) -> Chain:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from app.backup import restic
+from app.backup.choice import NEVER, Recoveries, last_of_hours
 from app.backup.keys import keys
-from app.backup.maintain import BEYOND_DAYS, EVIDENCE_DAYS, WAL_HOURS
 from app.backup.metrics import Figures, Labels, Outcome, recorded, say
 from app.backup.process import run as run_restic
+from app.backup.process import without_password
+from app.backup.recoveries import recoveries_of
 from app.backup.repositories import KINDS, own, second
 from app.backup.restic import Repository, RepositoryError, Snapshot
+from app.backup.retention import Past, days_of, jump, past_of, unwanted
 from app.backup.settings import Kind, Settings
 
 
@@ -34,7 +37,8 @@ def run(settings: Settings) -> int:
 
 
 def _work(settings: Settings) -> Outcome:
-    done = [_copied(settings, kind) for kind in KINDS]
+    past = _past(settings)
+    done = [_copied(settings, kind, past) for kind in KINDS]
     bad = [one.problem for one in done if one.problem]
     for problem in bad:
         say(problem)
@@ -45,33 +49,43 @@ def _work(settings: Settings) -> Outcome:
         "rag_backup_copy_lag_seconds": ("By how much the second repository's newest snapshot is the older one.", lags),
         "rag_backup_copy_keys": ("Keys that open the second repository.", held),
     }
-    words = f"{sum(one.new for one in done)} snapshots copied to {settings.second.repository}"
+    words = f"{sum(one.new for one in done)} snapshots copied to {without_password(settings.second.repository)}"
     return Outcome(not bad, bad[0] if bad else words, figures if good else {})
 
 
-def _copied(settings: Settings, kind: Kind) -> Copied:
+def _past(settings: Settings) -> Past | None:
+    """By what the copies are thinned; None: nothing may go, as the clock leapt or nobody tells."""
+    elsewhere = second(settings, "base")
+    assert elsewhere is not None  # noqa: S101 - asked by `run`, for the type checker
+    try:
+        # The newest base there may be an older one than here, and needs the log since.
+        logs, bases = restic.snapshots(own(settings, "wal")), restic.snapshots(elsewhere)
+    except RepositoryError:
+        return None
+    past = past_of(logs, bases, recoveries_of(settings), datetime.now(UTC))
+    return None if jump(past) else past
+
+
+def _copied(settings: Settings, kind: Kind, past: Past | None) -> Copied:
     source, target = own(settings, kind), second(settings, kind)
     assert target is not None  # noqa: S101 - asked by `run`, for the type checker
     try:
         _there(source, target)
         known = restic.snapshots(source)
-        new = restic.copy(source, target, [one.id for one in wanted(kind, known)])
-        _thinned(target, EVIDENCE_DAYS if kind == "evidence" else settings.retention.days + BEYOND_DAYS, kind)
+        new = restic.copy(source, target, wanted(kind, known, recoveries_of(settings)))
+        if past:
+            _thinned(target, days_of(settings, kind), kind, past)
         held = {one.original for one in restic.snapshots(target)}
-        newest = max((one.at for one in known if one.id in held), default=None)
+        newest = max((one.at for one in known if one.original in held), default=None)
         lag = (known[-1].at - newest).total_seconds() if newest else 0.0
         return Copied(kind, new, lag, len(keys(target)))
     except RepositoryError as error:
         return Copied(kind, problem=str(error))
 
 
-def wanted(kind: Kind, known: Sequence[Snapshot], now: datetime | None = None) -> list[Snapshot]:
-    """What is copied: of the log the last of each hour that is over, and the newest; of all else everything."""
-    if kind != "wal" or not known:
-        return list(known)
-    hours = {one.at.replace(minute=0, second=0, microsecond=0): one for one in sorted(known, key=lambda one: one.at)}
-    ended = (now or datetime.now(UTC)) - timedelta(hours=1)
-    return [one for hour, one in sorted(hours.items()) if hour <= ended or one.id == known[-1].id]
+def wanted(kind: Kind, known: Sequence[Snapshot], recoveries: Recoveries = NEVER) -> list[Snapshot]:
+    """What is copied: of the log the last of each hour and the last before a recovery in place; of all else all."""
+    return last_of_hours(known, recoveries) if kind == "wal" else list(known)
 
 
 def _there(source: Repository, target: Repository) -> None:
@@ -82,15 +96,16 @@ def _there(source: Repository, target: Repository) -> None:
         if error.kind != "absent":
             raise
         restic.init(target, like=source)
-        say(f"repository {target.location} = made")
+        say(f"repository {target.shown} = made")
 
 
-def _thinned(target: Repository, days: int, kind: Kind) -> None:
+def _thinned(target: Repository, days: int, kind: Kind, past: Past) -> None:
     """As the first one; a server that lets nobody delete keeps everything, which is its site's choice."""
     try:
-        if restic.forget(target, days=days, all_hours=WAL_HOURS if kind == "wal" else None):
+        old = unwanted(restic.snapshots(target), kind, days, past, datetime.now(UTC))
+        if restic.forget(target, old):
             restic.prune(target)
     except RepositoryError as error:
         if error.kind != "refused":
             raise
-        say(f"repository {target.location} = keeps everything; it lets nobody delete, so its own owner must")
+        say(f"repository {target.shown} = keeps everything; it lets nobody delete, so its own owner must")

@@ -30,7 +30,7 @@ def run(settings: Settings, *, place: str = "") -> int:
             target = own(settings, kind)
             if _known(target) is None:
                 restic.init(target, like=source)
-            copied = restic.copy(source, target, [one.id for one in known])
+            copied = restic.copy(source, target, known)
             say(f"{kind}: {copied} of {len(known)} snapshots came, the others were here")
         except RepositoryError as error:
             failed += 1

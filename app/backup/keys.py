@@ -110,7 +110,7 @@ def _made(repository: Repository, *, like: Repository | None = None) -> None:
         if folder:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         restic.init(repository, like=like)
-        say(f"repository {repository.location} = made")
+        say(f"repository {repository.shown} = made")
 
 
 def _held(repository: Repository, user: str, *, file: Path = STDIN, password: str | None = None) -> None:
@@ -121,4 +121,4 @@ def _held(repository: Repository, user: str, *, file: Path = STDIN, password: st
     add_key(repository, user, file=file, password=password)
     for key in former:
         remove_key(repository, key)
-    say(f"repository {repository.location} = has a {'new ' if former else ''}key of {user}")
+    say(f"repository {repository.shown} = has a {'new ' if former else ''}key of {user}")

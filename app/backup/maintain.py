@@ -10,18 +10,15 @@ from typing import Final
 from app.backup import restic
 from app.backup.keys import keys
 from app.backup.metrics import Figures, Labels, Outcome, recorded, say
+from app.backup.recoveries import recoveries_of
 from app.backup.repositories import KINDS, own, pushed, size_of
 from app.backup.restic import Repository, RepositoryError
+from app.backup.retention import Past, days_of, jump, past_of, unwanted
 from app.backup.settings import Settings
 
 WEEK: Final = 7
 # So small a repository is read through each day.
 DAILY_BYTES = 2 * 1024**3
-# The oldest moment needs a base backup from before it, and all log since.
-BEYOND_DAYS = 2
-WAL_HOURS = 2
-# What has been proven is asked for long after what was proven with it is gone.
-EVIDENCE_DAYS = 400
 
 
 @dataclass(frozen=True)
@@ -46,28 +43,39 @@ def run(settings: Settings) -> int:
 
 
 def _work(settings: Settings) -> Outcome:
+    past, why = _past(settings)
     found: dict[str, Found] = {}
     for kind in KINDS:
-        found[kind] = _kept(own(settings, kind), kind, settings)
+        found[kind] = _kept(own(settings, kind), kind, days_of(settings, kind), past)
     for name, repository in pushed(settings).items():
-        found[name] = _kept(repository, "pushed", settings)
-    bad = [one.problem for one in found.values() if one.problem]
+        found[name] = _kept(repository, "pushed", days_of(settings, "pushed"), past)
+    bad = [*([why] if why else []), *(one.problem for one in found.values() if one.problem)]
     for problem in bad:
         say(problem)
     total = sum(one.bytes for one in found.values())
     words = f"{len(found)} repositories, {total / 1e6:.0f} MB, {sum(one.forgotten for one in found.values())} snapshots"
     words += f" forgotten; read: {', '.join(f'{name} {one.part}' for name, one in found.items() if one.part)}"
-    return Outcome(not bad, bad[0] if bad else words, _figures(found))
+    return Outcome(not bad, bad[0] if bad else words, {**_figures(found), **_aside(settings)})
 
 
-def _kept(repository: Repository, kind: str, settings: Settings) -> Found:
+def _past(settings: Settings) -> tuple[Past | None, str]:
+    """By what everything is measured; none, and the reason: nothing may be forgotten today."""
+    try:
+        logs, bases = restic.snapshots(own(settings, "wal")), restic.snapshots(own(settings, "base"))
+    except RepositoryError as error:
+        return None, f"{error}; nothing was forgotten in any repository"
+    past = past_of(logs, bases, recoveries_of(settings), datetime.now(UTC))
+    why = jump(past)
+    return (None, why) if why else (past, "")
+
+
+def _kept(repository: Repository, kind: str, days: int, past: Past | None) -> Found:
     """What fails in one repository keeps nobody from looking after the next."""
     folder = repository.local
     try:
         locks = restic.unlock(repository)
-        forgotten = restic.forget(
-            repository, days=_days(settings, kind), all_hours=WAL_HOURS if kind == "wal" else None
-        )
+        old = unwanted(restic.snapshots(repository), kind, days, past, datetime.now(UTC)) if past else []
+        forgotten = restic.forget(repository, old)
         # While it gives space back nobody else gets in.
         if forgotten or kind == "wal":
             restic.prune(repository)
@@ -96,8 +104,16 @@ def part_of(size: int, now: datetime) -> tuple[int, int]:
     return now.toordinal() % parts + 1, parts
 
 
-def _days(settings: Settings, kind: str) -> int:
-    return EVIDENCE_DAYS if kind == "evidence" else settings.retention.days + BEYOND_DAYS
+def _aside(settings: Settings) -> Figures:
+    """What had to leave the spool, as gaps and recoveries in place left it: nobody takes it away but a person."""
+    try:
+        oldest = min((path.stat().st_mtime for path in settings.aside.iterdir()), default=0.0)
+    except FileNotFoundError:
+        oldest = 0.0
+    return {
+        "rag_backup_aside_bytes": ("What lies in aside/.", size_of(settings.aside)),
+        "rag_backup_aside_oldest_timestamp_seconds": ("When the oldest of it was put there, 0: nothing is.", oldest),
+    }
 
 
 def _figures(found: Mapping[str, Found]) -> Figures:

@@ -1,9 +1,11 @@
 """Figures in files that node_exporter serves: written in one step, and true after a failure too."""
 
+import contextlib
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import psycopg2
@@ -38,12 +40,13 @@ def recorded(settings: Settings, kind: str, work: Callable[[], Outcome]) -> int:
     """
     Run ``work``, publish how it ended, and say it in the last line of the journal; the exit code.
 
-    Whatever ``work`` raises is a failure that is published too.
+    Whatever ``work`` raises is a failure that is published too, and so is an end by systemd; what it staged it clears.
     """
     began = time.monotonic()
     try:
-        outcome = work()
-    except Exception as error:
+        with _ended_in_words():
+            outcome = work()
+    except BaseException as error:
         publish(settings, kind, well=False, seconds=time.monotonic() - began)
         if not isinstance(error, BackupError | OSError | psycopg2.Error):
             raise
@@ -52,6 +55,23 @@ def recorded(settings: Settings, kind: str, work: Callable[[], Outcome]) -> int:
         publish(settings, kind, outcome.figures, well=outcome.well, seconds=time.monotonic() - began)
     say(f"{kind}: {'done' if outcome.well else 'failed'} in {time.monotonic() - began:.1f} s; {outcome.words}")
     return 0 if outcome.well else 1
+
+
+@contextlib.contextmanager
+def _ended_in_words() -> Iterator[None]:
+    """SIGTERM is an error like others meanwhile: by itself it would end the program on the spot."""
+
+    def end(*_: object) -> None:
+        raise BackupError("SIGTERM = came before the end; its own time again, or now; systemctl start of the unit")
+
+    former = signal.getsignal(signal.SIGTERM)
+    # A drill has more to put away, and takes it upon itself.
+    if former == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def say(line: str) -> None:

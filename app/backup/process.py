@@ -63,6 +63,11 @@ class Repository:
         """Its folder, when it is on this machine."""
         return Path(self.location) if self.location.startswith("/") else None
 
+    @property
+    def shown(self) -> str:
+        """Its address for people to read: one may hold a password."""
+        return without_password(self.location)
+
 
 @dataclass(frozen=True)
 class Done:
@@ -75,8 +80,7 @@ class Done:
 def failure(repository: Repository, kind: Failure, reason: str, command: str = "") -> RepositoryError:
     """The error in the house's form; ``command`` where a better one is known than the kind's own."""
     needed, usual = _HELP[kind]
-    where = _without_password(repository.location)
-    return RepositoryError(kind, f"repository {where} = {kind}, {reason}; {needed}; {command or usual}")
+    return RepositoryError(kind, f"repository {repository.shown} = {kind}, {reason}; {needed}; {command or usual}")
 
 
 def run(
@@ -121,6 +125,8 @@ def _environment(repository: Repository) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {
         **kept,
+        # The hours of which one snapshot stays are the same on every machine, and in every season.
+        "TZ": "UTC",
         "RESTIC_REPOSITORY": repository.location,
         "RESTIC_PASSWORD_FILE": str(repository.password_file),
         "RESTIC_PROGRESS_FPS": "0.02",
@@ -183,10 +189,10 @@ def _by_words(said: str) -> Failure:
 
 
 def _short(text: str) -> str:
-    line = _without_password(" ".join(text.split()))
+    line = without_password(" ".join(text.split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-def _without_password(text: str) -> str:
+def without_password(text: str) -> str:
     """An address may carry one."""
     return re.sub(r"//[^/@\s]*@", "//", text)

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping
 
@@ -19,6 +20,8 @@ from app.backup.watch import State, want_base, watch
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """After a receiver that ended at once, the longer the more often; one that received starts with the first again."""
+HANGS_SECONDS = 60.0
+"""A watcher that has not looked for so long hangs: its questions to the primary end before."""
 BEGAN = re.compile(r"starting log streaming at|switched to timeline|not renaming")
 REMOVED = re.compile(r"requested WAL segment \w+ has already been removed")
 LEFT = re.compile(r"on timeline (\d+) is not in this server's history")
@@ -29,13 +32,13 @@ FULL = "No space left on device"
 
 
 def run(settings: Settings) -> int:
-    """Receive until SIGTERM."""
+    """Receive until SIGTERM; exit code 1, after which systemd starts it again, when nobody watches any more."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     settings.run.mkdir(exist_ok=True)
     state = State()
-    watcher = threading.Thread(target=watch, args=(settings, state, stopping), daemon=True)
+    watcher = threading.Thread(target=_watching, args=(settings, state, stopping), daemon=True)
     watcher.start()
     notify(ready="1", status="looks for the primary")
     tries = 0
@@ -47,11 +50,28 @@ def run(settings: Settings) -> int:
         if problem != state.problem or began:
             say(problem)
         state.receiving, state.problem = False, problem
-        notify(watchdog="1")
+        _feed(state)
         stopping.wait(PAUSES[min(tries, len(PAUSES) - 1)])
     notify(stopping="1", status="stopped")
     watcher.join(10)
-    return 0
+    return 0 if state.watched else 1
+
+
+def _watching(settings: Settings, state: State, stopping: threading.Event) -> None:
+    """Watch; when that breaks, all of it ends and is started anew, rather than receive unseen."""
+    try:
+        watch(settings, state, stopping)
+    except BaseException:
+        state.watched = False
+        raise
+    finally:
+        stopping.set()
+
+
+def _feed(state: State) -> None:
+    """Tell systemd that this program lives, as long as both halves do."""
+    if time.monotonic() - state.looked < HANGS_SECONDS:
+        notify(watchdog="1")
 
 
 def _once(settings: Settings, state: State, stopping: threading.Event) -> tuple[str, bool]:
@@ -121,7 +141,7 @@ def _receive(
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
     while process.poll() is None:
-        notify(watchdog="1")
+        _feed(state)
         if stopping.wait(0.5):
             process.send_signal(signal.SIGTERM)
             try:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import re
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -56,6 +55,7 @@ recovery_target_action = 'promote'
 hot_standby = off
 password_encryption = 'scram-sha-256'
 log_timezone = 'UTC'
+timezone = 'UTC'
 lc_messages = 'C'
 log_line_prefix = '%m [%p] '
 """
@@ -165,6 +165,11 @@ class Server:
         positions, commits = REACHED.findall(said), LAST_COMMIT.findall(said)
         return positions[-1] if positions else "", commits[-1] if commits else ""
 
+    def ended(self) -> datetime | None:
+        """When the last write was made that was replayed, in this or an earlier try; None: none was."""
+        _, commit = self.reached()
+        return datetime.fromisoformat(commit) if commit else None
+
     def _said(self) -> str:
         with contextlib.suppress(OSError):
             return self.log.read_text(encoding="utf-8", errors="replace")[-100_000:]
@@ -256,46 +261,3 @@ def verified(base: Path) -> str:
     if done.returncode:
         raise RecoveryError(said[0] if said else f"pg_verifybackup = exit {done.returncode}")
     return said[-1] if said else "backup successfully verified"
-
-
-def end_left(folder: Path, seconds: float = 20) -> list[str]:
-    """End every process that works inside the folder, as a killed drill leaves them; their names.
-
-    A process is known by its working directory, which nobody else's is, not by a number that may be another's by now.
-    """
-    found = _inside(folder)
-    for process, (_, place) in found.items():
-        # A server told so frees its shared memory and ends its children; killed it would do neither.
-        if (place / "postmaster.pid").exists():
-            _signal(process, signal.SIGQUIT)
-    end = time.monotonic() + seconds
-    servers = {process for process, (_, place) in found.items() if (place / "PG_VERSION").exists()}
-    while servers & _inside(folder).keys() and time.monotonic() < end:
-        time.sleep(0.1)
-    while left := _inside(folder):
-        for process in left:
-            _signal(process, signal.SIGKILL)
-        if time.monotonic() > end + seconds:
-            raise RecoveryError(f"{folder} = in use by {', '.join(map(str, left))}; an end of these; kill them")
-        time.sleep(0.1)
-    return sorted({name for name, _ in found.values()})
-
-
-def _inside(folder: Path) -> dict[int, tuple[str, Path]]:
-    """Processes that work inside, each with its name and working directory."""
-    folder = folder.resolve()
-    found: dict[int, tuple[str, Path]] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        # Others' processes and those that ended meanwhile.
-        with contextlib.suppress(OSError):
-            place = (entry / "cwd").readlink()
-            if place == folder or folder in place.parents:
-                found[int(entry.name)] = ((entry / "comm").read_text().strip(), place)
-    return found
-
-
-def _signal(process: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(process, number)

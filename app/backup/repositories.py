@@ -1,11 +1,12 @@
 """Which repositories there are, and what opens them."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from app.backup.restic import Repository
+from app.backup.process import Repository, without_password
 from app.backup.settings import Kind, Settings
 from app.settings import ConfigurationError
 
@@ -41,7 +42,13 @@ def second(settings: Settings, kind: Kind) -> Repository | None:
     """The copy elsewhere of one of our own; None: the site has no second repository."""
     if not settings.second.repository:
         return None
-    location = f"{settings.second.repository.rstrip('/')}/{kind}"
+    place = settings.second.repository
+    if re.search(r"//[^/@\s:]*:[^/@\s]*@", place):
+        raise ConfigurationError(
+            f"second repository = {without_password(place)} with a password in its address, which many can read; an "
+            f"address alone, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD; make keep-secret NAME={ENVIRONMENT}"
+        )
+    location = f"{place.rstrip('/')}/{kind}"
     return Repository(location, credential_file(SERVICE), _environment(), cache=settings.run / "cache")
 
 

@@ -15,6 +15,7 @@ __all__ = ["Failure", "Repository", "RepositoryError", "Snapshot"]
 # A snapshot says under which name it was taken; the machine's own may change when it is built anew.
 HOST = "rag"
 HOURS = 3600.0
+AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,8 @@ class Snapshot:
 
 def init(repository: Repository, *, like: Repository | None = None) -> None:
     """Make an empty repository; ``like`` another one, copies between them find what is there already."""
-    arguments = ["init"]
-    if like:
-        arguments += ["--copy-chunker-params", "--from-repo", like.location]
-        arguments += ["--from-password-file", str(like.password_file)]
-    done = run(repository, arguments, environment=like.environment if like else {})
+    arguments = ["init", *(["--copy-chunker-params"] if like else [])]
+    done = run(repository, arguments, environment=_origin(like) if like else {})
     if not any(message.get("message_type") == "initialized" for message in done.messages):
         raise failure(repository, "failed", "made no repository")
 
@@ -143,20 +141,13 @@ def check(repository: Repository, *, part: tuple[int, int] | None = None, second
         raise failure(repository, "corrupt", f"{told['num_errors']} errors")
 
 
-def forget(repository: Repository, *, days: int, all_hours: int | None = None) -> int:
-    """
-    Forget what is older than ``days``, and beyond ``all_hours`` all but the last of each hour; return how many.
-
-    By age alone, never by number: whoever can only add could push the good ones out with many of his own. Counted from
-    the newest snapshot, so that nothing goes while nothing comes. A server that allows no deleting refuses in silence.
-    """
+def forget(repository: Repository, ids: Sequence[str]) -> int:
+    """Forget these and no others; how many. A server that allows no deleting refuses in silence, which is found out."""
     before = {known.id for known in snapshots(repository)}
-    keep = ["--keep-within", f"{days}d"]
-    if all_hours is not None:
-        keep = ["--keep-within", f"{all_hours}h", "--keep-within-hourly", f"{days}d"]
-    done = run(repository, ["forget", "--group-by", "", *keep], lock_minutes=30)
-    groups = _document(repository, done.stdout) if done.stdout.strip() else []
-    unwanted = {entry["id"] for group in groups for entry in group["remove"] or ()}
+    unwanted = before & set(ids)
+    # A list of all that months left behind is longer than an argument list may be.
+    for some in range(0, len(ids), AT_ONCE):
+        run(repository, ["forget", *ids[some : some + AT_ONCE]], lock_minutes=30)
     after = {known.id for known in snapshots(repository)}
     if unwanted & after:
         reason = f"{len(unwanted & after)} of {len(unwanted)} snapshots were to be forgotten and are still there"
@@ -171,16 +162,21 @@ def prune(repository: Repository, *, seconds: float = 24 * HOURS) -> None:
     run(repository, ["prune"], seconds=seconds, lock_minutes=30)
 
 
-def copy(source: Repository, target: Repository, ids: Sequence[str], *, seconds: float = 24 * HOURS) -> int:
-    """Copy the named snapshots that ``target`` lacks and return how many those were; it is asked again afterwards."""
+def copy(source: Repository, target: Repository, wanted: Sequence[Snapshot], *, seconds: float = 24 * HOURS) -> int:
+    """
+    Copy these snapshots, as far as ``target`` lacks them, and return how many those were; it is asked again afterwards.
+
+    A copy of a copy is known by the first one's id, as restic itself knows it.
+    """
     had = {known.original for known in snapshots(target)}
-    lacking = [wanted for wanted in ids if wanted not in had]
+    lacking = [one for one in wanted if one.original not in had]
     if not lacking:
         return 0
-    origin = ["--from-repo", source.location, "--from-password-file", str(source.password_file)]
-    run(target, ["copy", *origin, *lacking], seconds=seconds, environment=source.environment)
+    for some in range(0, len(lacking), AT_ONCE):
+        ids = [one.id for one in lacking[some : some + AT_ONCE]]
+        run(target, ["copy", *ids], seconds=seconds, environment=_origin(source))
     has = {known.original for known in snapshots(target)}
-    if missing := [wanted for wanted in lacking if wanted not in has]:
+    if missing := [one for one in lacking if one.original not in has]:
         raise failure(target, "failed", f"{len(missing)} of {len(lacking)} copied snapshots are not there")
     return len(lacking)
 
@@ -204,6 +200,15 @@ def unlock(repository: Repository) -> int:
 def summary(messages: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """restic's own last word on what it did."""
     return next((told for told in reversed(messages) if told.get("message_type") == "summary"), None)
+
+
+def _origin(source: Repository) -> dict[str, str]:
+    """Where copies come from, in the environment: an address may hold a password, and all can read arguments."""
+    return {
+        **source.environment,
+        "RESTIC_FROM_REPOSITORY": source.location,
+        "RESTIC_FROM_PASSWORD_FILE": str(source.password_file),
+    }
 
 
 def _taken(repository: Repository, told: dict[str, Any], path: str, tags: Sequence[str]) -> Snapshot:

@@ -10,16 +10,19 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 
-from app.backup import manifest, recovered, restic, spool
-from app.backup.choice import Break, Choice, OutsideError, choose, said, window_of, with_earlier
-from app.backup.settings import Settings
+from app.backup import leftovers, manifest, recovered, restic, spool
+from app.backup.choice import PROOF, Choice, OutsideError, believed, choose, later, said, with_earlier
+from app.backup.recoveries import recoveries_of
+from app.backup.restic import Snapshot
+from app.backup.settings import Kind, Settings
 
 PORT = 5433
 ROOM = 512 << 20
@@ -79,32 +82,19 @@ def folder_of(settings: Settings) -> Path:
     return settings.scratch / "restored"
 
 
-def opened(settings: Settings, kind: str) -> restic.Repository:
+def opened(settings: Settings, kind: Kind) -> restic.Repository:
     """The repository of that kind, with the key that the unit was given."""
     held = Path(os.environ["CREDENTIALS_DIRECTORY"]) / "repository-password"
     return restic.Repository(str(settings.folder / "repositories" / kind), held)
 
 
-def breaks_of(settings: Settings) -> list[Break]:
-    """When the site was being recovered in place, as who did it wrote down."""
-    try:
-        told = json.loads((settings.folder / "recovery.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    return [(datetime.fromisoformat(before), datetime.fromisoformat(after)) for before, after in told["breaks"]]
-
-
-def window(settings: Settings) -> dict[str, Any]:
-    """From when to when any moment can be brought back, with the snapshots that bear it."""
-    bases = restic.snapshots(opened(settings, "base"), tag="base")
-    logs = restic.snapshots(opened(settings, "wal"), tag="wal")
-    found = window_of(bases, logs)
-    return {
-        "first": found.first.isoformat(),
-        "last": found.last.isoformat(),
-        "bases": [{"id": base.id, "at": base.at.isoformat(), "bytes": base.bytes} for base in bases],
-        "log": {"id": logs[-1].id, "at": logs[-1].at.isoformat(), "bytes": logs[-1].bytes, "snapshots": len(logs)},
-    }
+def known_of(settings: Settings, kind: Kind) -> list[Snapshot]:
+    """The snapshots of that kind, oldest first, without those that a wrong clock made ones of a time to come."""
+    now, known = datetime.now(UTC), restic.snapshots(opened(settings, kind), tag=kind)
+    found = believed(known, now)
+    if known and not found:
+        raise OutsideError(f"clock = {said(now)}, before all backups; the right time is needed; chronyc tracking")
+    return found
 
 
 def run(settings: Settings) -> int:
@@ -133,31 +123,32 @@ def run(settings: Settings) -> int:
 def restored(settings: Settings, wanted: Request, folder: Path) -> dict[str, Any]:
     """Lay base and log into ``folder``, recover to the moment, and say what is there."""
     marks = Marks()
-    bases = restic.snapshots(opened(settings, "base"), tag="base")
-    logs = restic.snapshots(opened(settings, "wal"), tag="wal")
-    choice = choose(bases, logs, wanted.to, breaks_of(settings))
-    if wanted.log:
-        choice = Choice(wanted.base or choice.base, (wanted.log,), None)
+    bases, logs = known_of(settings, "base"), known_of(settings, "wal")
+    recoveries = recoveries_of(settings)
+    choice = named(wanted, bases, logs) if wanted.log else choose(bases, logs, wanted.to, recoveries)
     need = sum(one.bytes for one in (*bases, *logs) if one.id in {choice.base, *choice.log})
     settings.scratch.mkdir(mode=0o700, exist_ok=True)
     refuse_without_room(settings.scratch, need)
     if folder.exists():
-        recovered.end_left(folder)
+        leftovers.end_left(folder)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     marks.set("choose")
 
-    size = restic.restore(opened(settings, "base"), choice.base, folder)
+    # restic compares each piece with its hash as it reads it. That all of it reached the disk, PostgreSQL's own list of
+    # its files tells in a tenth of the time that restic's --verify takes; and each record of the log has its checksum.
+    size = restic.restore(opened(settings, "base"), choice.base, folder, verify=False)
+    recovered.verified(folder)
     print(f"base {choice.base[:8]}: {size / 1e6:.0f} MB in {marks.set('base'):.1f} s", flush=True)
     size += lay_log(settings, choice, folder / "wal")
-    if lacking(folder):
+    if lacking(folder, choice.target):
         choice = with_earlier(choice, bases, logs)
         size += lay_log(settings, choice, folder / "wal")
-    if why := lacking(folder):
+    if why := lacking(folder, choice.target):
         raise recovered.RecoveryError(f"log = {why}; all of it since the base is needed; make restore with another TO")
     print(f"log of {len(choice.log)} snapshots: {marks.set('log'):.1f} s", flush=True)
 
-    server = recover(settings, wanted, choice, folder)
+    server, choice = recover(settings, wanted, choice, later(choice, logs, recoveries), folder)
     try:
         told = rows_of(server)
     finally:
@@ -173,15 +164,32 @@ def restored(settings: Settings, wanted: Request, folder: Path) -> dict[str, Any
     }
 
 
-def lacking(folder: Path) -> str:
-    """What of the log is missing between the base and the log's end, in words; empty: nothing."""
+def named(wanted: Request, bases: Sequence[Snapshot], logs: Sequence[Snapshot]) -> Choice:
+    """The snapshots that the request names: a recovery in place wrote them down."""
+    base = wanted.base or bases[-1].id
+    for one, known in ((base, bases), (wanted.log, logs)):
+        if one not in {each.id for each in known}:
+            raise OutsideError(
+                f"snapshot = {one[:8]}, not in the repository; one that is there; make restore with a moment as TO"
+            )
+    return Choice(base, (wanted.log,), None)
+
+
+def lacking(folder: Path, target: datetime | None = None) -> str:
+    """
+    What of the log is missing between the base and the log's end, in words; empty: nothing.
+
+    For a moment its beginning is enough, since what is missing may come after it; if not, recovery does not reach it.
+    """
     label = (folder / "data" / "backup_label").read_text(encoding="utf-8")
     begins = re.search(r"^START WAL LOCATION: ([0-9A-F]+/[0-9A-F]+)", label, re.MULTILINE)
     found = spool.examine(folder / "wal")
     since = found.whole_since
     if begins is None or since is None:
         return "a base without its beginning" if since is not None else "nothing there"
-    if since <= spool.position(begins[1]):
+    start = spool.position(begins[1])
+    begun = any(one.start <= start < one.start + spool.SEGMENT_BYTES for one in found.segments)
+    if since <= start or (target and begun):
         return ""
     return f"missing {found.gaps[-1]}" if found.gaps else f"missing before {found.segments[0].name}"
 
@@ -189,22 +197,50 @@ def lacking(folder: Path) -> str:
 def lay_log(settings: Settings, choice: Choice, folder: Path) -> int:
     """One snapshot over the other, oldest first, so that what is there twice is the newer one."""
     folder.mkdir(exist_ok=True)
-    return sum(restic.restore(opened(settings, "wal"), each, folder) for each in choice.log)
+    return sum(restic.restore(opened(settings, "wal"), each, folder, verify=False) for each in choice.log)
 
 
-def recover(settings: Settings, wanted: Request, choice: Choice, folder: Path) -> recovered.Server:
-    """A server at that moment, promoted; between two transactions at the log's end there may be nothing to stop at."""
-    for target in (choice.target, None):
-        listen = listen_of(settings, wanted.members)
-        server = recovered.prepared(folder, folder / "wal", target, port=PORT, listen=listen)
+def recover(
+    settings: Settings, wanted: Request, choice: Choice, more: Sequence[tuple[str, ...]], folder: Path
+) -> tuple[recovered.Server, Choice]:
+    """
+    A server at that moment, promoted, and what it was made of.
+
+    Log that does not reach the moment gets what is ``more``. At its very end there may be no write to stop before: that
+    it ends where it should is told by its last one.
+    """
+    for stage in ((), *more) if choice.target else ():
+        choice = Choice(choice.base, (*choice.log, *stage), choice.target)
+        lay_log(settings, Choice(choice.base, stage, None), folder / "wal")
         try:
-            server.start(PATIENCE)
+            return started(settings, wanted, choice.target, folder), choice
         except recovered.RecoveryError as problem:
-            if target is None or TOO_LATE not in str(problem):
+            if TOO_LATE not in str(problem):
                 raise
-            continue
-        return server
-    raise recovered.RecoveryError("recovered database = not started; a base and a log; systemctl start rag-drill")
+    server = started(settings, wanted, None, folder)
+    if choice.target and (why := short_of(choice.target, server.ended(), folder)):
+        server.stop()
+        raise recovered.RecoveryError(why)
+    return server, choice
+
+
+def started(settings: Settings, wanted: Request, target: datetime | None, folder: Path) -> recovered.Server:
+    """A server that has recovered to the target, or to the end of the log."""
+    listen = listen_of(settings, wanted.members)
+    server = recovered.prepared(folder, folder / "wal", target, port=PORT, listen=listen)
+    server.start(PATIENCE)
+    return server
+
+
+def short_of(target: datetime, ended: datetime | None, folder: Path) -> str:
+    """Why the end of the log is not the moment that is wanted; empty: it is, as far as canaries tell."""
+    if ended and ended >= target - PROOF:
+        return ""
+    last = f"the last write in the log is of {said(ended)}" if ended else "the log holds no write"
+    gaps = spool.examine(folder / "wal").gaps
+    last += f", missing {gaps[0]}" if gaps else ""
+    until = f"one until {said(ended)} or latest" if ended else "latest"
+    return f"TO = {said(target)}; {last}, a moment that it reaches is needed, {until}; make restore with one of these"
 
 
 def rows_of(server: recovered.Server) -> dict[str, Any]:

@@ -3,17 +3,17 @@
 import hashlib
 import json
 import time
+from datetime import UTC, datetime
 from itertools import takewhile
 from pathlib import Path
 
 from app.backup import restic, spool
+from app.backup.choice import believed, last_of_hours
 from app.backup.metrics import Figures, Outcome, recorded
 from app.backup.repositories import own
 from app.backup.restic import Repository, RepositoryError, Snapshot
 from app.backup.settings import Settings
 
-# Beyond two hours one snapshot an hour is kept: a segment must be in the last one of its hour.
-STAYS_SECONDS = 6 * 3600
 SITE_SECONDS = 24 * 3600
 # The first copy of a full spool takes long, every later one about a second.
 LONGEST_SECONDS = 1800.0
@@ -27,7 +27,7 @@ def run(settings: Settings) -> int:
 def _work(settings: Settings) -> Outcome:
     wal = own(settings, "wal")
     taken = _spool_taken(settings, wal)
-    trimmed = _trimmed(settings, wal, taken) if taken else 0
+    trimmed = _trimmed(settings, wal) if taken else 0
     site = _site_taken(settings)
     words = [f"{taken.files} files of the log, {_mb(taken.packed)} added" if taken else "no new log"]
     words += [f"{trimmed} old segments left the spool"] if trimmed else []
@@ -48,28 +48,30 @@ def _spool_taken(settings: Settings, wal: Repository) -> Snapshot | None:
     return restic.backup(wal, settings.spool, tags=["wal"], skip_unchanged=True, seconds=LONGEST_SECONDS)
 
 
-def _trimmed(settings: Settings, wal: Repository, taken: Snapshot) -> int:
-    """Let go what the newest base backup does not need, when this snapshot holds it and it has been there for hours."""
+def _trimmed(settings: Settings, wal: Repository) -> int:
+    """Let go what the newest base backup does not need, when a snapshot that maintenance keeps holds it."""
     base = spool.base_of(settings)
     if base is None:
         return 0
     old = _before(settings, base.start)
-    if not old:
+    kept = _kept(wal) if old else None
+    if kept is None:
         return 0
-    held = restic.files_of(wal, taken.id)
+    held = restic.files_of(wal, kept.id)
     # The spool stays without a gap: nothing goes that is newer than something which stays.
     return spool.trim(settings.spool, takewhile(lambda one: held.get(one.name) == spool.SEGMENT_BYTES, old))
 
 
+def _kept(wal: Repository) -> Snapshot | None:
+    """The last snapshot of the last hour that is over: of each hour the last one stays, and no other comes after it."""
+    lasts = last_of_hours(believed(restic.snapshots(wal, tag="wal"), datetime.now(UTC)))
+    return lasts[-2] if len(lasts) > 1 else None
+
+
 def _before(settings: Settings, start: int) -> list[spool.Segment]:
-    """Segments that end before that place, up to the first that came too lately to go."""
-    found = []
-    for one in sorted(spool.examine(settings.spool).segments, key=lambda one: one.number):
-        young = time.time() - (settings.spool / one.name).stat().st_mtime < STAYS_SECONDS
-        if young or one.start + spool.SEGMENT_BYTES > start:
-            break
-        found.append(one)
-    return found
+    """Segments that end before that place, oldest first."""
+    known = sorted(spool.examine(settings.spool).segments, key=lambda one: one.number)
+    return list(takewhile(lambda one: one.start + spool.SEGMENT_BYTES <= start, known))
 
 
 def _site_taken(settings: Settings) -> bool:

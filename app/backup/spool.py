@@ -3,8 +3,8 @@
 import json
 import re
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,8 @@ from app.backup.settings import Settings
 SEGMENT_BYTES = 16 * 1024 * 1024
 PER_LOG_FILE = 0x1_0000_0000 // SEGMENT_BYTES
 NAME = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?")
+HISTORY = re.compile(r"([0-9A-F]{8})\.history")
+SWITCH = re.compile(r"^\s*(\d+)\s+([0-9A-F]+/[0-9A-F]+)", re.MULTILINE)
 # The first page of a segment: a header of 24 bytes, then the cluster's own number.
 SYSTEM_AT, SYSTEM_BYTES = 24, 8
 
@@ -57,6 +59,8 @@ class Spool:
 
     segments: tuple[Segment, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    left: Mapping[int, int] = field(default_factory=dict)
+    """Where the newest timeline's history left those before it."""
 
     @property
     def whole_since(self) -> int | None:
@@ -68,10 +72,13 @@ class Spool:
 
 @dataclass(frozen=True)
 class Base:
-    """Where the newest base backup begins."""
+    """Where the newest base backup begins and ends."""
 
     system: int
     start: int
+    timeline: int = 0
+    """At its end; nothing where an older release took it."""
+    stop: int = 0
 
 
 def segment_of(name: str) -> Segment | None:
@@ -98,7 +105,13 @@ def examine(folder: Path) -> Spool:
     """What the folder holds, and where something is missing between."""
     found = (segment_of(path.name) for path in folder.iterdir())
     segments = tuple(sorted(segment for segment in found if segment))
-    return Spool(segments, gaps(segments))
+    newest = max((path for path in folder.iterdir() if HISTORY.fullmatch(path.name)), default=None)
+    return Spool(segments, gaps(segments), switches(newest.read_text(encoding="utf-8")) if newest else {})
+
+
+def switches(history: str) -> dict[int, int]:
+    """Where each earlier timeline was left, by its number."""
+    return {int(number): position(place) for number, place in SWITCH.findall(history)}
 
 
 def gaps(segments: Iterable[Segment]) -> tuple[Gap, ...]:
@@ -129,7 +142,8 @@ def base_of(settings: Settings) -> Base | None:
     """The newest base backup, as its maker told; None: nobody knows of one."""
     try:
         told = json.loads(settings.newest_base.read_text(encoding="utf-8"))
-        return Base(int(told["system_identifier"]), position(told["started_lsn"]))
+        ended = (told.get("timeline", 0), position(told.get("stopped_lsn", "0/0")))
+        return Base(int(told["system_identifier"]), position(told["started_lsn"]), *ended)
     except (OSError, ValueError, KeyError):
         return None
 
@@ -143,6 +157,11 @@ def uncovered(spool: Spool, system: int | None, base: Base | None) -> str:
         return "no base backup is known"
     if system is not None and base.system != system:
         return "the newest base backup is of another cluster"
+    if base.stop > spool.left.get(base.timeline, base.stop):
+        left = written(spool.left[base.timeline])
+        return (
+            f"the newest base backup is of timeline {base.timeline} beyond {left}, where the primary's history left it"
+        )
     if base.start < since:
         return f"log is missing {spool.gaps[-1]}" if spool.gaps else f"log is missing before {spool.segments[0].name}"
     return ""

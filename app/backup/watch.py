@@ -38,6 +38,10 @@ class State:
     uncovered: str = ""
     here: spool.Spool = field(default_factory=spool.Spool)
     last_received: float = 0.0
+    looked: float = field(default_factory=time.monotonic)
+    """When the watcher looked last, by the clock that no one sets."""
+    watched: bool = True
+    """False: the watcher broke."""
 
 
 def watch(settings: Settings, state: State, stopping: threading.Event) -> None:
@@ -46,6 +50,7 @@ def watch(settings: Settings, state: State, stopping: threading.Event) -> None:
     with contextlib.ExitStack() as stack:
         due = 0.0
         while not stopping.wait(LOOK_SECONDS):
+            state.looked = time.monotonic()
             singing = time.monotonic() >= due
             if singing:
                 due = time.monotonic() + CANARY_SECONDS
@@ -62,11 +67,14 @@ def watch(settings: Settings, state: State, stopping: threading.Event) -> None:
                 with contextlib.suppress(psycopg2.Error):
                     stack.close()
                 session = None
-            if singing:
-                _look(settings, state)
-                with contextlib.suppress(OSError):
+            try:
+                if singing:
+                    _look(settings, state)
                     metrics.publish(settings, "wal", _figures(settings, state), well=_well(state))
-            notify(status=words(settings, state))
+                notify(status=words(settings, state))
+            except OSError as error:
+                # A full disk, or a file that got its last name just now: the next look tells.
+                say(f"spool = not looked at ({error}); a folder that can be read and written; df -h {settings.folder}")
 
 
 def _sing(session: Any, settings: Settings, state: State) -> None:
@@ -112,15 +120,16 @@ def _look(settings: Settings, state: State) -> None:
         here = spool.examine(settings.spool)
     state.here = here
     why = spool.uncovered(here, state.system, spool.base_of(settings))
-    if why and why == state.uncovered and not settings.base_wanted.exists():
+    if why and why == state.uncovered:
         want_base(settings, why)
     state.uncovered = why
 
 
 def want_base(settings: Settings, why: str) -> None:
-    """Have a base backup made at once: rag-base.path starts it."""
-    if not settings.base_wanted.exists():
-        settings.base_wanted.write_text(f"{why}\n", encoding="utf-8")
+    """Have a base backup made at once: rag-base.path starts it; one that is under way looks for another reason."""
+    wanted = settings.base_wanted
+    if not wanted.exists() or wanted.read_text(encoding="utf-8") != f"{why}\n":
+        wanted.write_text(f"{why}\n", encoding="utf-8")
         say(f"spool = {why}; a base backup is needed and starts now; systemctl status rag-base")
 
 

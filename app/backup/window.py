@@ -2,10 +2,11 @@
 
 import json
 import sys
+from typing import Any
 
 from app.backup import restic
-from app.backup.choice import OutsideError
-from app.backup.restore import window
+from app.backup.choice import OutsideError, window_of
+from app.backup.restore import known_of
 from app.backup.settings import Settings
 
 
@@ -17,3 +18,15 @@ def run(settings: Settings) -> int:
         print(problem, file=sys.stderr)
         return 1
     return 0
+
+
+def window(settings: Settings) -> dict[str, Any]:
+    """From when to when any moment can be brought back, with the snapshots that bear it."""
+    bases, logs = known_of(settings, "base"), known_of(settings, "wal")
+    found = window_of(bases, logs)
+    return {
+        "first": found.first.isoformat(),
+        "last": found.last.isoformat(),
+        "bases": [{"id": base.id, "at": base.at.isoformat(), "bytes": base.bytes} for base in bases],
+        "log": {"id": logs[-1].id, "at": logs[-1].at.isoformat(), "bytes": logs[-1].bytes, "snapshots": len(logs)},
+    }

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.backup import recovered
+from app.backup import leftovers, recovered
 from app.backup.recovered import RecoveryError, Server, prepared, running
 from app.backup.restore import listen_of
 from app.backup.settings import Cluster
@@ -144,7 +144,7 @@ def copied(backup: Backup, place: Path) -> Iterator[Backup]:
     for name, source in (("base", backup.base), ("wal", backup.wal)):
         subprocess.run(["cp", "-a", str(source), str(folder / name)], check=True)
     yield Backup(folder / "base", folder / "wal", backup.moments)
-    recovered.end_left(folder)
+    leftovers.end_left(folder)
     shutil.rmtree(folder)
 
 
@@ -272,10 +272,10 @@ def test_a_server_that_was_left_is_ended_by_where_it_works_and_nobody_else_is(co
     as_postgres(work)
     stranger = subprocess.Popen(["sleep", "60"], cwd="/")
 
-    ended = recovered.end_left(copied.base.parent)
+    ended = leftovers.end_left(copied.base.parent)
 
     assert "postgres" in ended
     assert stranger.poll() is None
     stranger.kill()
     stranger.wait()
-    assert recovered.end_left(copied.base.parent) == []
+    assert leftovers.end_left(copied.base.parent) == []

@@ -18,10 +18,11 @@ RELEASE = "/opt/rag/current"
 SCRATCH = "/var/lib/rag-backup/scratch/repositories-hurt"
 PRELUDE = f"""
 import json, os, signal, subprocess, time
+from datetime import date, timedelta
 from pathlib import Path
 HERE = Path("{SCRATCH}")
 os.environ["CREDENTIALS_DIRECTORY"] = str(HERE / "credentials")
-from app.backup import copying, keys, maintain, process, restic, settings as known
+from app.backup import copying, keys, maintain, process, restic, retention, settings as known
 from app.backup.restic import Repository, RepositoryError
 PASSWORD = HERE / "credentials" / "repository-password"
 SOURCE = HERE / "source"
@@ -194,7 +195,7 @@ repository = copy_of("hurt")
 pack = pack_of(repository)
 pack.chmod(0o600)
 {HURT[how]}
-one = maintain._kept(repository, "base", settings)
+one = maintain._kept(repository, "base", 32, None)
 outcome = maintain._figures({{"base": one}})
 maintain._work = lambda settings: maintain.Outcome(not one.problem, one.problem, outcome)
 print(json.dumps([maintain.run(settings), one.problem, figures("maintain")]))
@@ -238,7 +239,7 @@ try:
     found = {
         "added": said(lambda: restic.backup(PUSHED, SOURCE, tags=["etcd"])),
         "silent": silent,
-        "forget": said(lambda: restic.forget(PUSHED, days=30)),
+        "forget": said(lambda: restic.forget(PUSHED, [good])),
         "key": said(lambda: keys.remove_key(PUSHED, theirs)),
         "delete": [http("DELETE", f"/db1/etcd/{what}") for what in (*named, f"keys/{key.id}", "")],
         "overwrite": [http("POST", f"/db1/etcd/{what}", b"garbage") for what in named],
@@ -248,7 +249,8 @@ try:
 finally:
     server.terminate()
     server.wait()
-one = maintain._kept(ours, "pushed", settings)
+days = frozenset(date.today() - timedelta(days=number) for number in range(40))
+one = maintain._kept(ours, "pushed", 32, retention.Past(days))
 found |= {"same": pack.read_bytes() == before, "kept": good in [one.id for one in restic.snapshots(ours)],
           "future": one.future, "forgotten": one.forgotten, "problem": one.problem, "keys": one.keys}
 print(json.dumps(found))
@@ -353,13 +355,13 @@ copying.KINDS = ("base",)
 subprocess.run(["mkdir", "-p", HERE / "repositories"], check=True)
 subprocess.run(["cp", "-a", HERE / "whole", HERE / "repositories/base"], check=True)
 first = copying.run(settings)
-second = copying._copied(settings, "base")
+second = copying._copied(settings, "base", None)
 there = restic.snapshots(copying.second(settings, "base"))
 pack = pack_of(at("repositories/base"))
 pack.chmod(0o600)
 restic.backup(at("repositories/base"), HERE / "figures", tags=["base"])
 pack.unlink()
-lost = copying._copied(settings, "base")
+lost = copying._copied(settings, "base", None)
 print(json.dumps([first, second.new, second.lag, [one.original for one in there],
                   [one.id for one in restic.snapshots(at("whole"))], lost.problem, figures("copy")]))
 """

@@ -1,5 +1,8 @@
 """Figures of the backups: written in one step, readable for node_exporter, true after a failure."""
 
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,30 @@ def test_a_mistake_of_our_own_is_told_too_and_shown_whole(settings: Settings) ->
 
     assert figures(settings, "dump")["rag_backup_last_result"] == 0
     assert metrics.SUCCESS not in figures(settings, "dump")
+
+
+def test_a_run_that_systemd_ends_has_failed_and_cleared_what_it_staged(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    staged = settings.folder / "staged"
+
+    def work() -> Outcome:
+        staged.touch()
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            staged.unlink()
+        return Outcome(True, "never")
+
+    former = signal.getsignal(signal.SIGTERM)
+
+    assert metrics.recorded(settings, "base", work) == 1
+
+    assert not staged.exists()
+    assert figures(settings, "base")["rag_backup_last_result"] == 0
+    assert "SIGTERM = came before the end" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == former
 
 
 def test_node_exporter_may_read_the_figures_and_finds_no_draft(settings: Settings, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.backup.choice import OutsideError, choose, window_of, with_earlier
+from app.backup.choice import OutsideError, Recoveries, believed, choose, last_of_hours, later, window_of, with_earlier
 
 DAY = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -81,9 +81,54 @@ def test_a_log_that_begins_too_late_gets_one_of_each_hour_before_it() -> None:
 
 
 def test_what_was_written_while_the_site_was_recovered_is_refused() -> None:
-    breaks = [(DAY + timedelta(hours=10), DAY + timedelta(hours=12))]
+    recoveries = Recoveries(((DAY + timedelta(hours=10.5), DAY + timedelta(hours=12)),))
 
-    assert choose(BASES, LOGS, DAY + timedelta(hours=10), breaks).base == "first"
-    assert choose(BASES, LOGS, DAY + timedelta(hours=12), breaks).base == "first"
+    assert choose(BASES, LOGS, DAY + timedelta(hours=10), recoveries).base == "first"
+    assert choose(BASES, LOGS, DAY + timedelta(hours=12), recoveries).base == "first"
     with pytest.raises(OutsideError, match="the site was being recovered until 2026-11-22 12:00:00"):
-        choose(BASES, LOGS, DAY + timedelta(hours=11), breaks)
+        choose(BASES, LOGS, DAY + timedelta(hours=11), recoveries)
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_log_of_after_a_recovery_brings_no_moment_of_before_it_back(finished: bool) -> None:
+    last, after = DAY + timedelta(hours=10.4), DAY + timedelta(hours=12)
+    recoveries = Recoveries(((last, after),)) if finished else Recoveries(last=last)
+    # The last backup itself is not there any more: the next log is of the cluster that was made from it.
+    with pytest.raises(OutsideError) as refused:
+        choose(BASES, LOGS, DAY + timedelta(hours=10), recoveries)
+
+    assert "the log from there until the recovery at 2026-11-22 10:24:00+00:00 is not in the repository" in str(
+        refused.value
+    )
+    assert "one until 2026-11-22 09:30:00+00:00 or after that recovery is needed" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    kept = sorted([*LOGS, at(10.4, "last")], key=lambda log: log.at)
+    assert choose(BASES, kept, DAY + timedelta(hours=10), recoveries).log == ("last",)
+    assert later(choose(BASES, kept, DAY + timedelta(hours=10), recoveries), kept, recoveries) == []
+
+
+def test_log_that_came_late_is_looked_for_in_the_next_snapshot_and_then_in_those_of_a_day() -> None:
+    often = sorted([*LOGS, *(at(8 + minute / 60, f"minute{minute}") for minute in range(1, 4))], key=lambda log: log.at)
+    choice = choose(BASES, often, DAY + timedelta(hours=8, seconds=50))
+
+    assert choice.log == ("minute1",)
+    soon, rest = later(choice, often)
+    assert soon == ("minute2",)
+    # The last of each hour, for a day.
+    assert rest == tuple(f"log{hour}" for hour in range(8, 30))
+    assert later(choose(BASES, often, None), often) == []
+
+
+def test_the_last_of_each_hour_and_the_last_before_a_recovery_stay() -> None:
+    known = [at(1.1, "a"), at(1.2, "b"), at(1.3, "last"), at(1.4, "c"), at(1.9, "d"), at(2.5, "e")]
+    recoveries = Recoveries(((DAY + timedelta(hours=1.3), DAY + timedelta(hours=1.5)),))
+
+    assert [one.id for one in last_of_hours(known)] == ["d", "e"]
+    assert [one.id for one in last_of_hours(known, recoveries)] == ["last", "d", "e"]
+    assert [one.id for one in last_of_hours(known, Recoveries(last=known[2].at))] == ["last", "d", "e"]
+
+
+def test_a_snapshot_of_a_time_to_come_is_not_believed() -> None:
+    known = [at(1, "a"), at(2.05, "a little ahead"), at(9000, "lies")]
+
+    assert [one.id for one in believed(known, DAY + timedelta(hours=2))] == ["a", "a little ahead"]

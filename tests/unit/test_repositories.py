@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def taken(minutes: float, name: str) -> Snapshot:
 def test_of_the_log_the_last_of_each_ended_hour_and_the_newest_are_copied_and_of_the_rest_all() -> None:
     known = [taken(130, "a"), taken(125, "b"), taken(65, "c"), taken(61, "d"), taken(20, "e"), taken(1, "f")]
 
-    assert [one.id for one in copying.wanted("wal", known, NOON + timedelta(minutes=30))] == ["b", "d", "f"]
+    assert [one.id for one in copying.wanted("wal", known)] == ["b", "d", "f"]
     assert copying.wanted("base", known) == known
     assert copying.wanted("wal", []) == []
 
@@ -92,44 +91,41 @@ def test_a_base_backup_over_a_failover_begins_on_the_old_timeline(tmp_path: Path
     assert manifest.range_of(tmp_path) == manifest.Range(7, 4, "0/16000060", "0/18000158")
 
 
-Held = Callable[..., list[str]]
+def test_a_base_backup_takes_away_the_request_that_it_was_made_for_and_no_later_one(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.staging.mkdir()
+    later = "log is missing between 0003 and 0005"
+
+    def staged(*_: object) -> tuple[Snapshot, Source, manifest.Range]:
+        settings.base_wanted.write_text(next(asks))
+        return (
+            taken(0, "a"),
+            Source("db1", standby=False, at=1, bytes=1),
+            manifest.Range(7, 2, "0/5000028", "0/5000158"),
+        )
+
+    monkeypatch.setattr(base, "_staged_and_taken", staged)
+    asks = iter([later, later])
+
+    settings.base_wanted.write_text("no base backup is known\n")
+    base._work(settings)
+    assert settings.base_wanted.read_text() == later
+
+    base._work(settings)
+    assert not settings.base_wanted.exists()
+    assert spool.base_of(settings) == spool.Base(7, 0x5000028, 2, 0x5000158)
 
 
-@pytest.fixture
-def left(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Held:
-    """Names in a spool of ten old segments after a snapshot that holds these of them."""
+def test_a_password_in_the_second_repositorys_address_is_refused_and_not_shown(settings: Settings) -> None:
+    def there(place: str) -> Repository | None:
+        update = {"second": settings.second.model_copy(update={"repository": place})}
+        return repositories.second(settings.model_copy(update=update), "wal")
 
-    def after(*, base_at: int | None, held: range, young_from: int = 99) -> list[str]:
-        for number in range(1, 11):
-            path = settings.spool / spool.Segment(1, number, whole=True).name
-            path.write_bytes(b"x")
-            age = 60 if number >= young_from else 7 * 3600
-            os.utime(path, (path.stat().st_mtime - age,) * 2)
-        if base_at is not None:
-            place = spool.written(base_at * spool.SEGMENT_BYTES + 40)
-            settings.newest_base.write_text(json.dumps({"system_identifier": 1, "started_lsn": place}))
-        sizes = {spool.Segment(1, number, whole=True).name: spool.SEGMENT_BYTES for number in held}
-        monkeypatch.setattr(restic, "files_of", lambda *_: sizes)
-        snapshot._trimmed(settings, Repository("/r", Path("/p")), taken(0, "a"))
-        return sorted(str(int(path.name[8:16] + path.name[16:], 16)) for path in settings.spool.iterdir())
-
-    return after
-
-
-def test_old_log_leaves_the_spool_when_the_repository_has_it_and_the_newest_base_needs_none_of_it(left: Held) -> None:
-    assert len(left(base_at=6, held=range(1, 11))) == 5
-
-
-def test_log_that_the_snapshot_does_not_hold_stays(left: Held) -> None:
-    assert len(left(base_at=6, held=range(1, 4))) == 7
-
-
-def test_log_that_came_within_six_hours_stays_since_the_snapshot_of_its_hour_must_have_it(left: Held) -> None:
-    assert len(left(base_at=6, held=range(1, 11), young_from=3)) == 8
-
-
-def test_without_a_base_all_log_stays(left: Held) -> None:
-    assert len(left(base_at=None, held=range(1, 11))) == 10
+    with pytest.raises(ConfigurationError, match="RESTIC_REST_PASSWORD; make keep-secret") as refused:
+        there("rest:https://user:secret@example.org/rag")
+    assert "secret@" not in str(refused.value)
+    assert there("sftp://backup@example.org//srv/rag")
 
 
 def test_a_segment_that_got_its_name_while_restic_read_is_read_again(

@@ -150,17 +150,14 @@ def listed(*ids: str) -> str:
 
 
 def test_a_forget_that_was_refused_in_silence_is_found(says: Says) -> None:
-    # restic 0.18.0 exits with 0 and names what it would have removed; the snapshots are all still there.
+    # restic 0.18.0 exits with 0; the snapshots are all still there.
     repository = says(0)
     script = Path(repository.password_file).parent / "bin" / "restic"
-    groups = json.dumps([{"keep": json.loads(listed(OTHER)), "remove": json.loads(listed(ID))}])
-    (script.parent / "groups").write_text(groups)
     (script.parent / "all").write_text(listed(ID, OTHER))
-    here = script.parent
-    script.write_text(f'#!/bin/sh\ncase "$*" in *forget*) cat {here}/groups;; *) cat {here}/all;; esac\n')
+    script.write_text(f'#!/bin/sh\ncase "$*" in *forget*) ;; *) cat {script.parent}/all;; esac\n')
 
     with pytest.raises(RepositoryError, match="1 of 1 snapshots were to be forgotten and are still there") as failed:
-        restic.forget(repository, days=30)
+        restic.forget(repository, [ID])
 
     assert failed.value.kind == "refused"
 
@@ -203,6 +200,19 @@ def test_no_password_of_an_address_gets_into_a_line(says: Says) -> None:
 
     assert "secret" not in str(failed.value)
     assert "https://ops1:8448/db1/etcd" in str(failed.value)
+
+
+def test_where_a_copy_comes_from_is_in_no_argument_list(says: Says, tmp_path: Path) -> None:
+    then = f'echo "$* $RESTIC_FROM_REPOSITORY" >> {tmp_path}/asked'
+    target = says(0, stdout={"message_type": "initialized"}, then=then)
+    source = Repository("rest:https://db1:secret@ops1:8448/rag", tmp_path / "other", {"RESTIC_REST_USERNAME": "db1"})
+
+    restic.init(target, like=source)
+
+    (asked,) = (tmp_path / "asked").read_text().splitlines()
+    arguments, origin = asked.rsplit(" ", 1)
+    assert origin == source.location
+    assert "secret" not in arguments
 
 
 def test_a_restore_over_what_is_there_already_counts_it(says: Says, tmp_path: Path) -> None:

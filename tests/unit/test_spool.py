@@ -1,16 +1,19 @@
 """The spool of received log: what is missing is seen, what stops the receiver is put right, nothing is lost."""
 
 import json
+import socket
 import struct
+import threading
 from pathlib import Path
 
 import pytest
 
-from app.backup import spool
+from app.backup import receive, spool
 from app.backup.primary import Slot
 from app.backup.receive import _mended
 from app.backup.settings import Settings
 from app.backup.spool import SEGMENT_BYTES, Base, Segment, examine, position, segment_of, uncovered, written
+from app.backup.watch import State, want_base
 from tests.unit.backups import settings_in
 
 FIRST = "000000010000000000000002"
@@ -81,6 +84,51 @@ def test_a_base_backup_covers_what_came_after_the_last_gap_alone(settings: Setti
     assert "another cluster" in uncovered(here, 1, Base(2, after))
     assert f"between {FIRST} and" in uncovered(here, 1, Base(1, after - 1))
     assert uncovered(here, 1, Base(1, after + 40)) == ""
+
+
+def test_a_base_backup_that_went_on_where_the_primary_s_history_left_is_no_base(settings: Settings) -> None:
+    fill(settings, FIRST, "000000010000000000000003.partial", "000000020000000000000003.partial")
+    (settings.spool / "00000002.history").write_text("1\t0/3A00000\tno recovery target specified\n")
+    here, start = examine(settings.spool), position("0/2000028")
+
+    assert uncovered(here, 1, Base(1, start, 1, position("0/3A00000"))) == ""
+    assert uncovered(here, 1, Base(1, start, 2, position("0/3B00000"))) == ""
+    assert "timeline 1 beyond 0/3A00000" in uncovered(here, 1, Base(1, start, 1, position("0/3A00100")))
+
+
+def test_a_new_reason_for_a_base_backup_takes_the_place_of_an_old_one(settings: Settings) -> None:
+    want_base(settings, "no base backup is known")
+    first = settings.base_wanted.stat().st_mtime_ns
+    want_base(settings, "no base backup is known")
+    assert settings.base_wanted.stat().st_mtime_ns == first
+
+    want_base(settings, "log is missing")
+
+    assert settings.base_wanted.read_text() == "log is missing\n"
+
+
+def test_a_watcher_that_breaks_ends_the_receiver_and_one_that_hangs_starves_its_watchdog(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("mistake")
+
+    monkeypatch.setattr(receive, "watch", broken)
+    stopping, state = threading.Event(), State()
+    with pytest.raises(KeyError):
+        receive._watching(settings, state, stopping)
+    assert (stopping.is_set(), state.watched) == (True, False)
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "systemd"))
+        systemd.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "systemd"))
+        receive._feed(state)
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        state.looked -= receive.HANGS_SECONDS
+        receive._feed(state)
+        with pytest.raises(BlockingIOError):
+            systemd.recv(100)
 
 
 def test_a_spool_that_began_after_the_base_backup_is_not_covered(settings: Settings) -> None:

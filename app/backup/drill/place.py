@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from app.backup import recovered
+from app.backup import leftovers
 from app.backup.drill.checks import CheckError
 from app.backup.settings import Settings
 from app.settings import ConfigurationError
@@ -41,7 +41,7 @@ def put_away(folder: Path) -> None:
     """End what works in the folder and delete it."""
     if not folder.exists():
         return
-    recovered.end_left(folder)
+    leftovers.end_left(folder)
     shutil.rmtree(folder)
 
 

@@ -1,0 +1,196 @@
+"""What the repositories keep, thin, copy and let go: on real ones, with snapshots of the days and hours that matter."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from app.backup import copying, fetch, maintain, restic, snapshot, spool
+from app.backup.settings import Settings
+from tests.app.repositories import keeper_in, made, of, taken
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The shortest retention that there is: four days are kept."""
+    settings = keeper_in(tmp_path, monkeypatch)
+    # The other kinds are looked after in the same way, and would cost the same time again.
+    for module in (maintain, copying, fetch):
+        monkeypatch.setattr(module, "KINDS", ("wal", "base"))
+    return settings.model_copy(update={"retention": settings.retention.model_copy(update={"days": 2})})
+
+
+def segment(number: int) -> str:
+    return spool.Segment(1, number, whole=True).name
+
+
+def fill(settings: Settings, *numbers: int) -> None:
+    for number in numbers:
+        with (settings.spool / segment(number)).open("wb") as file:
+            file.truncate(spool.SEGMENT_BYTES)
+
+
+def held(settings: Settings) -> set[str]:
+    """Segments that some snapshot of the log has."""
+    wal = of(settings, "wal")
+    return {name for one in restic.snapshots(wal) for name in restic.files_of(wal, one.id)}
+
+
+def figures(settings: Settings, kind: str) -> dict[str, float]:
+    families = text_string_to_metric_families((settings.textfiles / f"rag_backup_{kind}.prom").read_text())
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+def mark(folder: Path, text: str) -> Path:
+    """A folder whose content is another one each time."""
+    folder.mkdir(exist_ok=True)
+    (folder / "mark").write_text(text)
+    return folder
+
+
+def test_log_that_waited_for_a_copy_for_hours_is_in_a_snapshot_that_stays(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(settings, "wal", "base")
+    wal = of(settings, "wal")
+    noon = datetime.now(UTC).replace(minute=20, second=0, microsecond=0) - 6 * HOUR
+    place = spool.written(5 * spool.SEGMENT_BYTES + 40)
+    settings.newest_base.write_text(json.dumps({"system_identifier": 1, "started_lsn": place}))
+
+    def copied(at: datetime) -> None:
+        taken(wal, settings.spool, "wal", at)
+        snapshot._trimmed(settings, wal)
+
+    fill(settings, 1)
+    copied(noon - 9 * HOUR)
+    # Nothing was copied for hours.
+    fill(settings, 2, 3, 4, 5, 6)
+    for minutes in (0, 1, 50, 70, 71):
+        copied(noon + timedelta(minutes=minutes))
+    fill(settings, 7)
+    copied(noon + 5 * HOUR)
+    assert not (settings.spool / segment(4)).exists(), "nothing was let go: the test proves nothing"
+
+    assert maintain.run(settings) == 0
+
+    assert held(settings) == {segment(number) for number in range(1, 8)}
+
+
+def test_the_newest_base_stays_however_old_it_is_and_so_does_the_log_since(settings: Settings) -> None:
+    made(settings, "wal", "base")
+    now = datetime.now(UTC).replace(microsecond=0)
+    folder = settings.folder / "any"
+    bases = [taken(of(settings, "base"), mark(folder, f"{day}"), "base", now - day * DAY) for day in (9, 8)]
+    logs = [taken(of(settings, "wal"), mark(folder, f"{day}"), "wal", now - day * DAY) for day in range(9, -1, -1)]
+    (settings.aside / "gap").mkdir()
+    (settings.aside / "gap/segment").write_bytes(bytes(1000))
+
+    assert maintain.run(settings) == 0
+
+    assert [one.id for one in restic.snapshots(of(settings, "base"))] == [bases[1].id]
+    assert [one.id for one in restic.snapshots(of(settings, "wal"))] == [one.id for one in logs[1:]]
+    assert figures(settings, "maintain")["rag_backup_aside_bytes"] == 1000
+    assert figures(settings, "maintain")["rag_backup_aside_oldest_timestamp_seconds"] > 0
+    # With another base the old one may go, and the log that it alone needed.
+    newer = taken(of(settings, "base"), mark(folder, "new"), "base", now - HOUR)
+
+    assert maintain.run(settings) == 0
+
+    assert [one.id for one in restic.snapshots(of(settings, "base"))] == [newer.id]
+    assert [one.id for one in restic.snapshots(of(settings, "wal"))] == [one.id for one in logs[-5:]]
+
+
+def test_a_clock_that_leaps_lets_nothing_go(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    made(settings, "wal", "base")
+    now = datetime.now(UTC).replace(microsecond=0)
+    folder = settings.folder / "any"
+    times = [now - 400 * DAY, now - 399 * DAY, now - timedelta(seconds=90)]
+    for kind in ("wal", "base"):
+        for at in times:
+            taken(of(settings, kind), mark(folder, f"{at}"), kind, at)
+
+    assert maintain.run(settings) == 1
+
+    said = capsys.readouterr().out
+    assert f"clock = {now:%Y-%m-%d}, backups stood still for 399 days, so nothing was forgotten" in said
+    for kind in ("wal", "base"):
+        assert [one.at for one in restic.snapshots(of(settings, kind))] == times
+    # Days on, the old ones are as many days with backups old as those that came since.
+    for days in (3, 2, 1):
+        taken(of(settings, "wal"), mark(folder, f"{days}"), "wal", now - days * DAY)
+
+    assert maintain.run(settings) == 0
+
+    assert [one.at for one in restic.snapshots(of(settings, "base"))] == times[1:]
+
+
+def test_a_snapshot_of_a_time_to_come_makes_no_other_one_old(settings: Settings) -> None:
+    made(settings, "wal", "base")
+    now = datetime.now(UTC).replace(microsecond=0)
+    folder = settings.folder / "any"
+    for at in (now - 2 * DAY, now - DAY, now, now + 400 * DAY):
+        taken(of(settings, "base"), mark(folder, f"{at}"), "base", at)
+        taken(of(settings, "wal"), mark(folder, f"{at}"), "wal", at)
+
+    assert maintain.run(settings) == 0
+
+    assert len(restic.snapshots(of(settings, "base"))) == len(restic.snapshots(of(settings, "wal"))) == 4
+
+
+def test_the_last_backup_before_a_recovery_in_place_outlives_maintenance_here_and_elsewhere(
+    settings: Settings, tmp_path: Path
+) -> None:
+    made(settings, "wal", "base")
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - 5 * HOUR
+    folder = settings.folder / "any"
+    taken(of(settings, "base"), mark(folder, "base"), "base", hour)
+    logs = [
+        taken(of(settings, "wal"), mark(folder, f"{minutes}"), "wal", hour + timedelta(minutes=minutes))
+        for minutes in (10, 20, 30, 40, 200)
+    ]
+    last = logs[1]
+    told = {"at": last.at.isoformat(), "base": "", "log": last.id, "done": False, "breaks": []}
+    (settings.folder / "recovery.json").write_text(json.dumps(told))
+    second = settings.second.model_copy(update={"repository": str(tmp_path / "elsewhere")})
+    settings = settings.model_copy(update={"second": second})
+
+    assert maintain.run(settings) == 0
+    assert copying.run(settings) == 0
+
+    kept = [last.id, logs[3].id, logs[4].id]
+    assert [one.id for one in restic.snapshots(of(settings, "wal"))] == kept
+    elsewhere = copying.second(settings, "wal")
+    assert elsewhere
+    assert [one.original for one in restic.snapshots(elsewhere)] == kept
+
+
+def test_copies_of_copies_are_known_by_the_first_one(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made(settings, "base")
+    folder = settings.folder / "any"
+    originals = [taken(of(settings, "base"), mark(folder, text), "base").id for text in ("a", "b")]
+    second = settings.second.model_copy(update={"repository": str(tmp_path / "second")})
+    third = second.model_copy(update={"repository": str(tmp_path / "third")})
+
+    # Here, elsewhere, and back onto a backup host that was built anew; from there to a third place.
+    def on(name: str, place: object) -> Settings:
+        return settings.model_copy(update={"folder": tmp_path / name, "second": place})
+
+    for name in ("anew", "again"):
+        (tmp_path / name / "repositories").mkdir(parents=True)
+    assert copying._copied(on(".", second), "base", None).new == 2
+    assert fetch.run(on("anew", second)) == 0
+    there = copying._copied(on("anew", third), "base", None)
+    assert (there.problem, there.new, there.lag) == ("", 2, 0.0)
+    assert fetch.run(on("again", third)) == 0
+    assert fetch.run(on("again", third)) == 0
+
+    assert "base: 0 of 2 snapshots came, the others were here" in capsys.readouterr().out
+    found = restic.snapshots(replace(of(settings, "base"), location=str(tmp_path / "again/repositories/base")))
+    assert [one.original for one in found] == originals
