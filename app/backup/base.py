@@ -16,13 +16,13 @@ from app.backup.metrics import BackupError, Figures, Outcome, recorded, say
 from app.backup.passfile import passfile
 from app.backup.repositories import own
 from app.backup.restic import Snapshot
+from app.backup.room import Room, kept
 from app.backup.settings import Settings
 from app.settings import credential
 
 LONGEST_SECONDS = 12 * 3600.0
-# The staged copy, and as much again for what the repository does not know yet of it; a tenth for the log meanwhile.
-ROOM = 2.2
-SPARE_BYTES = 512 * 1024 * 1024
+# A tenth for the log meanwhile.
+STAGED = 1.1
 STATE = """
 select pg_is_in_recovery(),
     (case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end)::text,
@@ -50,7 +50,8 @@ def _work(settings: Settings) -> Outcome:
     if asked:
         say(f"a base backup was asked for: {asked}")
     try:
-        taken, source, log = _staged_and_taken(settings)
+        with kept(settings, "rag-base") as room:
+            taken, source, log = _staged_and_taken(settings, room)
     finally:
         _emptied(settings.staging)
     _noted(settings, log)
@@ -74,9 +75,9 @@ def _asked(settings: Settings) -> str:
     return ""
 
 
-def _staged_and_taken(settings: Settings) -> tuple[Snapshot, Source, manifest.Range]:
+def _staged_and_taken(settings: Settings, room: Room) -> tuple[Snapshot, Source, manifest.Range]:
     source = chosen(sources(settings), primary=settings.base_wanted.exists())
-    log = _staged(settings, source)
+    log = _staged(settings, source, room)
     since = spool.examine(settings.spool).whole_since
     if source.standby and since is not None and spool.position(log.start) < since:
         # A replica begins at its last restart point, which may lie before the spool's beginning.
@@ -84,7 +85,7 @@ def _staged_and_taken(settings: Settings) -> tuple[Snapshot, Source, manifest.Ra
             f"base = from {source.host} it begins at {log.start}, before the spool does; taken from the primary instead"
         )
         source = chosen(sources(settings), primary=True)
-        log = _staged(settings, source)
+        log = _staged(settings, source, room)
     try:
         counts = manifest.counted(settings)
     except psycopg2.Error as error:
@@ -130,14 +131,11 @@ def chosen(known: Sequence[Source], *, primary: bool = False) -> Source:
     return max(of, key=lambda source: source.at)
 
 
-def _staged(settings: Settings, source: Source) -> manifest.Range:
+def _staged(settings: Settings, source: Source, room: Room) -> manifest.Range:
     """The copy in the staging folder, verified against PostgreSQL's own list of its files."""
     _emptied(settings.staging)
-    free, needed = shutil.disk_usage(settings.staging).free, int(source.bytes * ROOM) + SPARE_BYTES
-    if free < needed:
-        raise BackupError(
-            f"disk of {settings.staging} = {free / 1e9:.1f} GB free; {needed / 1e9:.1f} GB for a base backup; df -h"
-        )
+    # The repository may know nothing of it yet.
+    room.more((settings.staging, int(source.bytes * STAGED)), (settings.repository("base"), source.bytes))
     data, programs = settings.staging / "data", settings.cluster.programs
     dsn = settings.cluster.dsn("any", program="rag-base", host=source.host)
     _told(

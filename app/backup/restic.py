@@ -190,6 +190,15 @@ def files_of(repository: Repository, snapshot_id: str) -> dict[str, int]:
     return found
 
 
+def bytes_of(repository: Repository, ids: Sequence[str]) -> int:
+    """What these take when they are laid one over the other: what they have in common is there once."""
+    files: dict[str, int] = {}
+    for one in ids:
+        for name, size in files_of(repository, one).items():
+            files[name] = max(size, files.get(name, 0))
+    return sum(files.values())
+
+
 def unlock(repository: Repository) -> int:
     """Take away the locks of those who are dead, never those of the living; how many are left."""
     run(repository, ["unlock"])

@@ -22,11 +22,10 @@ from app.backup import leftovers, manifest, recovered, restic, spool
 from app.backup.choice import PROOF, Choice, OutsideError, believed, choose, later, said, with_earlier
 from app.backup.recoveries import recoveries_of
 from app.backup.restic import Snapshot
+from app.backup.room import Room, RoomError, kept
 from app.backup.settings import Kind, Settings
 
 PORT = 5433
-ROOM = 512 << 20
-"""Bytes beside base and log: what recovery writes, and the server's own log."""
 PATIENCE = 24 * 3600.0
 """Seconds for a recovery: hours of log are replayed about as fast as they are read."""
 COUNTED = ("users", "collections", "documents", "passages", "audit")
@@ -102,8 +101,9 @@ def run(settings: Settings) -> int:
     folder = folder_of(settings)
     try:
         wanted = request_of((settings.run / "restore.json").read_text(encoding="utf-8"))
-        told = restored(settings, wanted, folder)
-    except (OutsideError, RefusedError, OSError, KeyError, ValueError) as refused:
+        with kept(settings, "rag-restored") as room:
+            told = restored(settings, wanted, folder, room)
+    except (OutsideError, RefusedError, RoomError, OSError, KeyError, ValueError) as refused:
         print(f"restore = refused; {refused}", flush=True)
         return 2
     except (restic.RepositoryError, recovered.RecoveryError, psycopg2.Error) as problem:
@@ -120,19 +120,17 @@ def run(settings: Settings) -> int:
     return 0
 
 
-def restored(settings: Settings, wanted: Request, folder: Path) -> dict[str, Any]:
+def restored(settings: Settings, wanted: Request, folder: Path, room: Room) -> dict[str, Any]:
     """Lay base and log into ``folder``, recover to the moment, and say what is there."""
     marks = Marks()
     bases, logs = known_of(settings, "base"), known_of(settings, "wal")
     recoveries = recoveries_of(settings)
     choice = named(wanted, bases, logs) if wanted.log else choose(bases, logs, wanted.to, recoveries)
-    need = sum(one.bytes for one in (*bases, *logs) if one.id in {choice.base, *choice.log})
-    settings.scratch.mkdir(mode=0o700, exist_ok=True)
-    refuse_without_room(settings.scratch, need)
     if folder.exists():
         leftovers.end_left(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
+    room.more((folder, sum(one.bytes for one in (*bases, *logs) if one.id in {choice.base, *choice.log})))
+    folder.mkdir(mode=0o700, parents=True)
     marks.set("choose")
 
     # restic compares each piece with its hash as it reads it. That all of it reached the disk, PostgreSQL's own list of
@@ -143,12 +141,13 @@ def restored(settings: Settings, wanted: Request, folder: Path) -> dict[str, Any
     size += lay_log(settings, choice, folder / "wal")
     if lacking(folder, choice.target):
         choice = with_earlier(choice, bases, logs)
+        room.more((folder, restic.bytes_of(opened(settings, "wal"), choice.log)))
         size += lay_log(settings, choice, folder / "wal")
     if why := lacking(folder, choice.target):
         raise recovered.RecoveryError(f"log = {why}; all of it since the base is needed; make restore with another TO")
     print(f"log of {len(choice.log)} snapshots: {marks.set('log'):.1f} s", flush=True)
 
-    server, choice = recover(settings, wanted, choice, later(choice, logs, recoveries), folder)
+    server, choice = recover(settings, wanted, choice, later(choice, logs, recoveries), folder, room)
     try:
         told = rows_of(server)
     finally:
@@ -201,7 +200,7 @@ def lay_log(settings: Settings, choice: Choice, folder: Path) -> int:
 
 
 def recover(
-    settings: Settings, wanted: Request, choice: Choice, more: Sequence[tuple[str, ...]], folder: Path
+    settings: Settings, wanted: Request, choice: Choice, more: Sequence[tuple[str, ...]], folder: Path, room: Room
 ) -> tuple[recovered.Server, Choice]:
     """
     A server at that moment, promoted, and what it was made of.
@@ -211,6 +210,8 @@ def recover(
     """
     for stage in ((), *more) if choice.target else ():
         choice = Choice(choice.base, (*choice.log, *stage), choice.target)
+        if stage:
+            room.more((folder, restic.bytes_of(opened(settings, "wal"), stage)))
         lay_log(settings, Choice(choice.base, stage, None), folder / "wal")
         try:
             return started(settings, wanted, choice.target, folder), choice
@@ -266,15 +267,6 @@ def rows_of(server: recovered.Server) -> dict[str, Any]:
         "timeline": timeline,
         "size": size,
     }
-
-
-def refuse_without_room(folder: Path, need: int) -> None:
-    """Raise RefusedError where the folder's disk cannot hold so many bytes beside what recovery writes."""
-    free = shutil.disk_usage(folder).free
-    if free < need + ROOM:
-        raise RefusedError(
-            f"free disk at {folder} = {free >> 20} MB; {(need + ROOM) >> 20} MB are needed; df -h {folder}"
-        )
 
 
 @dataclass

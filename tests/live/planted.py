@@ -55,7 +55,7 @@ work = folder / "work"
 sources = {kind: opened(settings, kind) for kind in ("base", "wal")}
 bases, wals = (restic.snapshots(sources[kind], tag=kind) for kind in ("base", "wal"))
 chosen = backups.Chosen(bases[-1], wals[-1])
-backups.fetched(sources, chosen, wals, work / "base", work / "wal")
+backups.fetched(sources, chosen, wals, work / "base", work / "wal", print)
 server = recovered.prepared(work / "base", work / "wal", port=free_port())
 with recovered.running(server, 120):
     with database.connected(server) as cursor:

@@ -193,7 +193,8 @@ def test_figures_are_merged_by_area_and_name(tmp_path: Path) -> None:
             "nonsense",
             "",
             "",
-            "PART = nonsense; one of failover, pgbench, application, start, evaluation, recovery, backups, evaluation-here",
+            "PART = nonsense; one of failover, pgbench, application, start, evaluation, recovery, backups,"
+            " evaluation-here",
         ),
         ("failover", "nonsense", "", "FAULT = nonsense; one of postmaster, patroni"),
         ("failover", "", "many", "REPEATS = many; a number from 1 is needed"),

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.answer import cite
 from app.backup.canaries import Canary, Memory
+from app.backup.choice import NEVER, Recoveries, believed
 from app.backup.drill import backups, database, golden, main, stack, steps
 from app.backup.drill.checks import Check, CheckError, Checks, StoppedError, deadline, stoppable
 from app.backup.drill.evidence import Evidence, figures
@@ -24,6 +25,7 @@ from app.backup.drill.place import free_port, put_away, scratch
 from app.backup.drill.steps import DAILY, WEEKLY
 from app.backup.metrics import publish
 from app.backup.restic import Snapshot
+from app.backup.room import kept
 from app.sentences import content_words
 from app.settings import Answering, ConfigurationError
 from app.store.passages import Passage
@@ -250,22 +252,39 @@ def test_a_random_moment_lies_between_two_canaries_and_after_the_base() -> None:
         database.between(found, NOW, CHANCE)
 
 
+def test_no_moment_is_chosen_at_which_the_site_was_being_recovered_or_had_another_history() -> None:
+    found = canaries(1, 2, 3, 4, 5, 6)
+    # The third was written before the new base, and those that the recovery gave up came after the second.
+    recoveries = Recoveries(((found[2].at - timedelta(seconds=1), found[3].at + timedelta(seconds=1)),))
+
+    chosen = {database.between(found, found[0].at - timedelta(seconds=1), CHANCE, recoveries)[1] for _ in range(60)}
+
+    assert {one.number for one in chosen} == {1, 5}
+
+
 def snapshot(name: str, seconds_ago: float, size: int = 1000) -> Snapshot:
     return Snapshot(name, NOW - timedelta(seconds=seconds_ago), (), (), 1, size, 0, 0)
 
 
-def test_the_newest_of_before_the_drill_is_taken_and_its_age_asserted() -> None:
-    bases, wals = [snapshot("old", 90_000), snapshot("new", 3600), snapshot("later", -5)], [snapshot("w", 30)]
-    chosen = backups.newest(bases, wals, NOW)
+def test_what_a_restore_would_take_is_taken_and_its_age_asserted() -> None:
+    bases, wals = [snapshot("old", 90_000), snapshot("new", 3600)], [snapshot("w", 30)]
+    chosen = backups.newest(bases, wals)
 
     assert (chosen.base.id, chosen.wal.id) == ("new", "w")
     assert "WAL w of 30 s ago" in backups.ages(chosen, NOW, 120)
     with pytest.raises(CheckError, match="WAL of the last 20 s"):
         backups.ages(chosen, NOW, 20)
     with pytest.raises(CheckError, match="a base of the last 26 h"):
-        backups.ages(backups.newest([snapshot("old", 100_000)], wals, NOW), NOW, 120)
-    with pytest.raises(CheckError, match="no snapshot"):
-        backups.newest([], wals, NOW)
+        backups.ages(backups.newest([snapshot("old", 100_000)], wals), NOW, 120)
+    with pytest.raises(CheckError, match="no base backup"):
+        backups.newest([], wals)
+
+
+def test_a_snapshot_of_a_time_to_come_is_not_taken_for_the_newest() -> None:
+    known = [snapshot("new", 30), snapshot("in an hour", -3600)]
+
+    assert [one.id for one in believed(known, NOW)] == ["new"]
+    assert backups.newest(believed(known, NOW), believed(known, NOW)).wal.id == "new"
 
 
 def test_a_moment_takes_the_base_before_it_and_the_first_log_that_proves_it() -> None:
@@ -273,18 +292,21 @@ def test_a_moment_takes_the_base_before_it_and_the_first_log_that_proves_it() ->
     wals = [snapshot("a", 3000), snapshot("b", 2000), snapshot("c", 100)]
     moment = NOW - timedelta(seconds=2500)
 
-    chosen = backups.reaching(bases, wals, moment, moment + timedelta(seconds=10))
+    chosen = backups.reaching(bases, wals, moment, moment + timedelta(seconds=10), NEVER)
 
     assert (chosen.base.id, chosen.wal.id) == ("first", "b")
-    with pytest.raises(CheckError, match="no snapshot after"):
-        backups.reaching(bases, wals, NOW - timedelta(seconds=50), NOW)
+    with pytest.raises(CheckError, match="a moment from"):
+        backups.reaching(bases, wals, NOW - timedelta(seconds=50), NOW, NEVER)
 
 
 def test_the_space_is_asked_for_before_anything_is_written(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
     chosen = backups.Chosen(snapshot("base", 10, size=1 << 50), snapshot("wal", 1))
 
-    with pytest.raises(CheckError, match="more room"):
-        backups.room(chosen, tmp_path)
+    with kept(settings, "rag-drill") as room:
+        drill = steps.Drill(settings, tmp_path, {}, Evidence("drill", "lab", NOW), Checks(DAILY), room)
+        with pytest.raises(CheckError, match=r"GB free; 2251800\.4 GB needed; df -h"):
+            drill.ask(backups.needed(chosen))
 
 
 def test_two_drills_at_once_are_refused_and_what_a_killed_one_left_is_put_away(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a restore is asked for, who may copy what it made, and the log that must be whole for it."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,9 @@ from typing import Any
 import pytest
 
 from app.backup import restore
+from app.backup.restic import Snapshot
 from app.backup.restore import RefusedError, listen_of, request_of
+from tests.unit.backups import settings_in
 
 
 def test_a_request_names_a_moment_with_its_zone() -> None:
@@ -62,8 +65,17 @@ def test_the_log_must_be_whole_from_where_the_base_begins(tmp_path: Path, files:
     assert restore.lacking(tmp_path) == why
 
 
-def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    restore.refuse_without_room(tmp_path, 1)
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_in(tmp_path)
+    (settings.run / "restore.json").write_text("{}")
+    at = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    large = Snapshot("895208b48aa1", at, (), (), 1, 1 << 50, 0, 0)
+    monkeypatch.setattr(restore, "known_of", lambda *_: [large])
 
-    with pytest.raises(RefusedError, match=r"free disk at .* MB are needed; df -h"):
-        restore.refuse_without_room(tmp_path, 1 << 60)
+    assert restore.run(settings) == 2
+
+    said = capsys.readouterr().out
+    assert re.search(r"restore = refused; disk of \S+restored = .* free; 2251800.4 GB needed; df -h", said), said
+    assert not restore.folder_of(settings).exists()

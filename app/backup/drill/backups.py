@@ -3,14 +3,14 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from app.backup import continuity, restic
-from app.backup.choice import Choice, with_earlier
+from app.backup.choice import NEVER, Choice, OutsideError, Recoveries, choose, with_earlier
 from app.backup.continuity import GapError
 from app.backup.drill.checks import CheckError
 from app.backup.process import Repository, RepositoryError, run
@@ -20,7 +20,8 @@ from app.backup.spool import SEGMENT_BYTES, segment_of
 
 # Bases are daily: two hours for one that was late or long.
 BASE_HOURS = 26
-SPARE_BYTES = 512 * 1024 * 1024
+# Room for the control where the copy takes none: two small folders and one pack.
+SPOILT_BYTES = 256 * 1024 * 1024
 # The smallest file of a base that no server starts without.
 CONTROLLED = "data/global"
 CONTROL_FILE = "pg_control"
@@ -34,25 +35,27 @@ class Chosen:
     wal: Snapshot
 
 
-def newest(bases: Sequence[Snapshot], wals: Sequence[Snapshot], at: datetime) -> Chosen:
-    """The newest that there was at that moment, as whoever lost everything then would find them."""
-    return Chosen(_last(bases, at, "base", "rag-base"), _last(wals, at, "WAL", "rag-backup"))
+def newest(bases: Sequence[Snapshot], wals: Sequence[Snapshot]) -> Chosen:
+    """What a restore to the latest takes; raise CheckError where there is none."""
+    return _chosen(bases, wals, None, NEVER)
 
 
-def reaching(bases: Sequence[Snapshot], wals: Sequence[Snapshot], moment: datetime, proof: datetime) -> Chosen:
-    """The last base before the moment, and the first WAL of after ``proof``: a write by which to see that it passed."""
-    base = _last(bases, moment, "base", "rag-base")
-    later = [known for known in wals if known.at > proof + timedelta(seconds=2)]
-    if not later:
-        raise CheckError(f"WAL = no snapshot after {proof:%Y-%m-%d %H:%M:%S}; one; systemctl start rag-backup")
-    return Chosen(base, later[0])
+def reaching(
+    bases: Sequence[Snapshot], wals: Sequence[Snapshot], moment: datetime, proof: datetime, recoveries: Recoveries
+) -> Chosen:
+    """The base that a restore to the moment takes, and WAL of after ``proof``: a write that shows that it passed."""
+    later = _chosen(bases, wals, proof + timedelta(seconds=2), recoveries)
+    return Chosen(_chosen(bases, wals, moment, recoveries).base, later.wal)
 
 
-def _last(known: Sequence[Snapshot], at: datetime, what: str, unit: str) -> Snapshot:
-    earlier = [snapshot for snapshot in known if snapshot.at <= at]
-    if not earlier:
-        raise CheckError(f"{what} = no snapshot at {at:%Y-%m-%d %H:%M:%S}; one; systemctl start {unit}")
-    return earlier[-1]
+def _chosen(bases: Sequence[Snapshot], wals: Sequence[Snapshot], to: datetime | None, recoveries: Recoveries) -> Chosen:
+    try:
+        choice = choose(bases, wals, to, recoveries)
+    except OutsideError as error:
+        raise CheckError(str(error)) from None
+    return Chosen(
+        next(one for one in bases if one.id == choice.base), next(one for one in wals if one.id == choice.log[-1])
+    )
 
 
 def ages(chosen: Chosen, at: datetime, wal_seconds: float) -> str:
@@ -71,14 +74,9 @@ def _length(age: timedelta) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 3600:.1f} h"
 
 
-def room(chosen: Chosen, folder: Path) -> str:
-    """Ask for the space before anything is written: the database once more for its growth and its index."""
-    wanted = 2 * chosen.base.bytes + chosen.wal.bytes + SPARE_BYTES
-    free = shutil.disk_usage(folder).free
-    said = f"{_size(free)} free in {folder}, {_size(wanted)} wanted"
-    if free < wanted:
-        raise CheckError(f"{said}; more room, or scratch on another disk; df -h {folder}")
-    return said
+def needed(chosen: Chosen) -> int:
+    """Bytes that a recovery of these takes: the database once more for its growth and its index."""
+    return 2 * chosen.base.bytes + chosen.wal.bytes
 
 
 def _size(number: float) -> str:
@@ -86,9 +84,18 @@ def _size(number: float) -> str:
 
 
 def fetched(
-    repositories: Mapping[str, Repository], chosen: Chosen, wals: Sequence[Snapshot], base: Path, wal: Path
+    repositories: Mapping[str, Repository],
+    chosen: Chosen,
+    wals: Sequence[Snapshot],
+    base: Path,
+    wal: Path,
+    ask: Callable[[int], object],
 ) -> str:
-    """Restore both and compare what was written with the repository; where the WAL begins too late, earlier WAL too."""
+    """
+    Restore both and compare what was written with the repository; where the WAL begins too late, earlier WAL too.
+
+    + ask: for the room of that, before it is written
+    """
     try:
         size = restic.restore(repositories["base"], chosen.base.id, base)
         size += restic.restore(repositories["wal"], chosen.wal.id, wal)
@@ -96,6 +103,7 @@ def fetched(
             # Oldest first: of a segment that was still written, the last snapshot has the most.
             shutil.rmtree(wal)
             several = with_earlier(Choice(chosen.base.id, (chosen.wal.id,), None), [chosen.base], wals)
+            ask(restic.bytes_of(repositories["wal"], several.log))
             size += sum(restic.restore(repositories["wal"], one, wal) for one in several.log)
     except RepositoryError as error:
         raise CheckError(str(error)) from None

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2
 
 from app.backup.canaries import Canary, Memory
+from app.backup.choice import NEVER, Recoveries
 from app.backup.drill.checks import CheckError
 from app.backup.recovered import Server
 
@@ -130,18 +131,29 @@ def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:5])) + (f" and {len(numbers) - 5} more" if len(numbers) > 5 else "")
 
 
-def between(found: Sequence[Canary], since: datetime, chance: random.Random) -> tuple[datetime, Canary, Canary]:
-    """A random moment between two canaries, not close to either, and both of them."""
+def between(
+    found: Sequence[Canary], since: datetime, chance: random.Random, recoveries: Recoveries = NEVER
+) -> tuple[datetime, Canary, Canary]:
+    """
+    A random moment between two canaries, not close to either, and both of them.
+
+    Between canaries of two histories, and while the site was being recovered, there is none that can be brought back.
+    """
     # A canary's time is taken a moment before it is committed.
     gaps = [
         (earlier, later)
         for earlier, later in itertools.pairwise(found)
-        if earlier.at > since and later.at - earlier.at > timedelta(seconds=1)
+        if earlier.at > since and later.at - earlier.at > timedelta(seconds=1) and _of_one(earlier, later, recoveries)
     ]
     if not gaps:
         raise CheckError(f"window = no two canaries since {since:%Y-%m-%d %H:%M:%S}; a base older than a minute")
     earlier, later = chance.choice(gaps)
     return earlier.at + (later.at - earlier.at) * chance.uniform(0.4, 0.6), earlier, later
+
+
+def _of_one(earlier: Canary, later: Canary, recoveries: Recoveries) -> bool:
+    broken = any(before < later.at and earlier.at < after for before, after in recoveries.breaks)
+    return not broken and not any(earlier.at <= end <= later.at for end in recoveries.ends)
 
 
 def as_of(server: Server, latest: Sequence[Canary], moment: datetime, last: int) -> str:

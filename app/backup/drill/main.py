@@ -17,6 +17,7 @@ from app.backup.metrics import Outcome, publish, recorded, say
 from app.backup.process import Repository, RepositoryError
 from app.backup.recovered import RecoveryError
 from app.backup.repositories import DRILL, own
+from app.backup.room import Room, RoomError, kept
 from app.backup.settings import Kind as RepositoryKind
 from app.backup.settings import Settings
 
@@ -46,16 +47,17 @@ def _stopped(settings: Settings, kind: Kind) -> None:
 def _run(settings: Settings, kind: Kind, repositories: dict[str, Repository], things: ExitStack) -> int:
     try:
         folder = things.enter_context(scratch(settings))
-    except (OSError, RecoveryError) as error:
+        room = things.enter_context(kept(settings, "rag-drill"))
+    except (OSError, RecoveryError, RoomError) as error:
         # Not even begun, and that is a failure too.
         words = f"scratch = {error}; a folder of our own; ls -ld {settings.scratch}"
         return recorded(settings, kind, lambda: Outcome(False, words))
-    return recorded(settings, kind, lambda: _outcome(settings, kind, repositories, folder))
+    return recorded(settings, kind, lambda: _outcome(settings, kind, repositories, folder, room))
 
 
-def _outcome(settings: Settings, kind: Kind, repositories: dict[str, Repository], folder: Path) -> Outcome:
+def _outcome(settings: Settings, kind: Kind, repositories: dict[str, Repository], folder: Path, room: Room) -> Outcome:
     found = Evidence(kind, settings.site, datetime.now(UTC))
-    drill = Drill(settings, folder, repositories, found, Checks(WEEKLY if kind == "drill-weekly" else DAILY))
+    drill = Drill(settings, folder, repositories, found, Checks(WEEKLY if kind == "drill-weekly" else DAILY), room)
     try:
         found.versions = _versions(settings)
         carried_out(drill)

@@ -1,6 +1,7 @@
 """What a drill does, in order: recover, examine the database, use the platform on it, and weekly try to be fooled."""
 
 import random
+import shutil
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,13 +12,17 @@ import httpx
 
 from app.backup import canaries, restic
 from app.backup.canaries import Canary
+from app.backup.choice import believed
 from app.backup.drill import backups, contents, database, golden, index, stack
 from app.backup.drill.checks import CheckError, Checks
 from app.backup.drill.evidence import Evidence
-from app.backup.drill.place import credentials, free_port
+from app.backup.drill.place import credentials, free_port, put_away
 from app.backup.process import Repository
 from app.backup.recovered import RecoveryError, Server, prepared
+from app.backup.recoveries import recoveries_of
+from app.backup.repositories import size_of
 from app.backup.restic import Snapshot
+from app.backup.room import Room, RoomError
 from app.backup.settings import Settings
 
 RECOVERY = ("snapshots", "space", "restore", "files", "wal", "recovery", "write")
@@ -38,6 +43,7 @@ class Drill:
     repositories: dict[str, Repository]
     evidence: Evidence
     checks: Checks
+    room: Room
     began: float = field(default_factory=time.monotonic)
     bases: list[Snapshot] = field(default_factory=list)
     wals: list[Snapshot] = field(default_factory=list)
@@ -60,6 +66,13 @@ class Drill:
         """How old the newest WAL in the repository may be."""
         return max(120.0, 4 * self.settings.wal_seconds)
 
+    def ask(self, size: int) -> str:
+        """For room beyond what is filled by now; raise CheckError where there is too little."""
+        try:
+            return self.room.more((self.folder, size))
+        except RoomError as error:
+            raise CheckError(str(error)) from None
+
     def passed(self) -> float:
         """Seconds since the beginning."""
         return round(time.monotonic() - self.began, 2)
@@ -75,6 +88,9 @@ def carried_out(drill: Drill) -> None:
             _used(drill, server)
             checks.run("checksums", HOUR, lambda: _stopped(server))
     if drill.weekly:
+        # Its room is needed again.
+        put_away(drill.folder)
+        drill.folder.mkdir(mode=0o700)
         checks.run("moment", HOUR, lambda: _moment(drill))
         checks.run("control", HOUR, lambda: _control(drill))
 
@@ -85,18 +101,17 @@ def _recovered(drill: Drill, things: ExitStack) -> Server | None:
     made: list[Server] = []
 
     def listed() -> str:
-        drill.bases = restic.snapshots(drill.repositories["base"], tag="base")
-        drill.wals = restic.snapshots(drill.repositories["wal"], tag="wal")
-        chosen = backups.newest(drill.bases, drill.wals, found.began)
-        found.note("base", chosen.base)
-        found.note("wal", chosen.wal)
-        return backups.ages(chosen, found.began, drill.wal_limit)
+        drill.bases = believed(restic.snapshots(drill.repositories["base"], tag="base"), found.began)
+        drill.wals = believed(restic.snapshots(drill.repositories["wal"], tag="wal"), found.began)
+        found.note("base", chosen().base)
+        found.note("wal", chosen().wal)
+        return backups.ages(chosen(), found.began, drill.wal_limit)
 
     def chosen() -> backups.Chosen:
-        return backups.newest(drill.bases, drill.wals, found.began)
+        return backups.newest(drill.bases, drill.wals)
 
     def fetched() -> str:
-        return backups.fetched(drill.repositories, chosen(), drill.wals, drill.base, drill.wal)
+        return backups.fetched(drill.repositories, chosen(), drill.wals, drill.base, drill.wal, drill.ask)
 
     def laid() -> str:
         # The label is the server's as soon as it starts.
@@ -117,7 +132,7 @@ def _recovered(drill: Drill, things: ExitStack) -> Server | None:
 
     # An age that is too old is a failure, and the drill goes on with what there is.
     checks.run("snapshots", 300, listed)
-    checks.run("space", 30, lambda: backups.room(chosen(), drill.folder), needed=True)
+    checks.run("space", 30, lambda: drill.ask(backups.needed(chosen())), needed=True)
     checks.run("restore", 6 * HOUR, fetched, needed=True)
     drill.evidence.phases["restored"] = drill.passed()
     checks.run("files", HOUR, lambda: backups.whole(drill.base))
@@ -215,14 +230,16 @@ def _stopped(server: Server) -> str:
 
 def _moment(drill: Drill) -> str:
     """Another recovery, to a moment that nobody chose."""
-    moment, last, proof = database.between(drill.canaries, drill.bases[0].at, random.SystemRandom())
+    recoveries = recoveries_of(drill.settings)
+    moment, last, proof = database.between(drill.canaries, drill.bases[0].at, random.SystemRandom(), recoveries)
     drill.evidence.moment = moment.astimezone(UTC).isoformat()
-    chosen = backups.reaching(drill.bases, drill.wals, moment, proof.at)
+    chosen = backups.reaching(drill.bases, drill.wals, moment, proof.at, recoveries)
     drill.evidence.note("moment-base", chosen.base)
     drill.evidence.note("moment-wal", chosen.wal)
     base, wal = drill.folder / "moment/base", drill.folder / "moment/wal"
     base.parent.mkdir(mode=0o700)
-    backups.fetched(drill.repositories, chosen, drill.wals, base, wal)
+    drill.ask(backups.needed(chosen))
+    backups.fetched(drill.repositories, chosen, drill.wals, base, wal, drill.ask)
     server = prepared(base, wal, moment, port=free_port())
     try:
         server.start(HOUR)
@@ -231,12 +248,17 @@ def _moment(drill: Drill) -> str:
         raise CheckError(str(error)) from None
     finally:
         _ended(server)
+        shutil.rmtree(base.parent)
 
 
 def _control(drill: Drill) -> str:
-    folder = drill.folder / "control"
+    folder, repository = drill.folder / "control", drill.repositories["base"]
     folder.mkdir(mode=0o700)
-    return backups.spoilt(drill.repositories["base"], drill.bases[-1], folder)
+    # On another disk its files have no second name, and are copied.
+    local = repository.local
+    apart = local is not None and local.stat().st_dev != folder.stat().st_dev
+    drill.ask(size_of(local) if local and apart else backups.SPOILT_BYTES)
+    return backups.spoilt(repository, drill.bases[-1], folder)
 
 
 def _ended(server: Server) -> None:
