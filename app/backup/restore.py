@@ -165,7 +165,7 @@ def restored(settings: Settings, wanted: Request, folder: Path, room: Room) -> d
 
 def named(wanted: Request, bases: Sequence[Snapshot], logs: Sequence[Snapshot]) -> Choice:
     """The snapshots that the request names: a recovery in place wrote them down."""
-    base = wanted.base or bases[-1].id
+    base = wanted.base or next((each.id for each in reversed(bases)), "none")
     for one, known in ((base, bases), (wanted.log, logs)):
         if one not in {each.id for each in known}:
             raise OutsideError(

@@ -133,13 +133,16 @@ def test_a_snapshot_of_a_time_to_come_makes_no_other_one_old(settings: Settings)
     made(settings, "wal", "base")
     now = datetime.now(UTC).replace(microsecond=0)
     folder = settings.folder / "any"
-    for at in (now - 2 * DAY, now - DAY, now, now + 400 * DAY):
+    for at in (now - 2 * DAY, now - DAY, now + 400 * DAY):
         taken(of(settings, "base"), mark(folder, f"{at}"), "base", at)
+    # Those of the last two hours all stay, beside the last of each hour.
+    for at in (now - 2 * DAY, *(now - timedelta(seconds=ago) for ago in (60, 40, 20)), now + 400 * DAY):
         taken(of(settings, "wal"), mark(folder, f"{at}"), "wal", at)
 
     assert maintain.run(settings) == 0
 
-    assert len(restic.snapshots(of(settings, "base"))) == len(restic.snapshots(of(settings, "wal"))) == 4
+    assert len(restic.snapshots(of(settings, "base"))) == 3
+    assert len(restic.snapshots(of(settings, "wal"))) == 5
 
 
 def test_the_last_backup_before_a_recovery_in_place_outlives_maintenance_here_and_elsewhere(
