@@ -22,7 +22,9 @@ from tests.lab.host import say
 
 AREA = "recovery"
 LEDGER = "recovery_ledger"
-WRITE_SECONDS = 90
+# Longer than a copy into the repository takes to follow the last one; then the cluster dies.
+BEFORE_SECONDS = 60
+WRITE_SECONDS = 150
 FILLER_MB = 200
 # Acknowledges by standard output only what PostgreSQL has acknowledged with a replica that has it too.
 WRITER = """
@@ -103,7 +105,10 @@ def disaster(stage: Stage) -> list[Write]:
         assert writing.stdin is not None
         writing.stdin.write(WRITER)
         writing.stdin.close()
-        until(lambda: int(stage.sql(f"select count(*) from {LEDGER}")) > 2000, 60, "two thousand writes")
+        written = f"select coalesce(extract(epoch from max(at) - min(at)), 0) from {LEDGER}"
+        until(
+            lambda: float(stage.sql(written)) > BEFORE_SECONDS, WRITE_SECONDS, f"writes of {BEFORE_SECONDS} s", every=1
+        )
         stage.cluster.shell(stage.keeper, "systemctl stop rag-backup.timer; systemctl stop rag-backup.service")
         kill = "systemctl stop rag-guard; systemctl kill --signal=KILL patroni; systemctl stop patroni"
         killers = [
@@ -123,7 +128,8 @@ def alone(stage: Stage, writes: Sequence[Write], where: str) -> list[Figure]:
     copy = restored.make(stage.site, machine, {"to": None}, say)
     stored = restored.query(stage.site, machine, f"select id from {LEDGER}").split()
     missing = lost(writes, Counter(stored))
-    last = max((write.ended for write in writes if write.id in set(stored)), default=0.0)
+    kept = set(stored)
+    last = max((write.ended for write in writes if write.id in kept), default=min(write.started for write in writes))
     seconds = max(write.ended for write in writes) - last
     copying = copied(stage, copy.bytes)
     restored.end(stage.site, machine)
