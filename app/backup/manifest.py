@@ -15,7 +15,8 @@ from app.settings import credential
 NAME = "rag-manifest.json"
 # A count reads a whole table; one that takes longer is a primary in trouble.
 COUNT_MS = 15 * 60 * 1000
-TABLES = "select schemaname, tablename from pg_tables where schemaname = 'public' order by 1, 2"
+TABLES = "select schemaname, tablename, tableowner from pg_tables where schemaname = 'public' order by 1, 2"
+OWNER = "rag_owner"
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,7 @@ def counted(settings: Settings) -> dict[str, Any]:
         session.set_session(isolation_level="REPEATABLE READ", readonly=True)
         with session.cursor() as cursor:
             cursor.execute("select set_config('statement_timeout', %s, true)", (str(COUNT_MS),))
-            cursor.execute(TABLES)
-            names = cursor.fetchall()
-            tables = {table: rows_of(cursor, table, schema) for schema, table in names}
+            told = tables_of(cursor)
             cursor.execute("select version_num from alembic_version")
             schema = cursor.fetchone()[0]
             cursor.execute("select number, at from canaries order by number desc limit 1")
@@ -66,11 +65,19 @@ def counted(settings: Settings) -> dict[str, Any]:
         "at": at.isoformat(),
         "postgresql": version,
         "schema": schema,
-        "tables": tables,
-        "documents": tables.get("documents", 0),
-        "passages": tables.get("passages", 0),
+        **told,
+        "documents": told["tables"].get("documents", 0),
+        "passages": told["tables"].get("passages", 0),
         "canary": {"number": canary[0], "at": canary[1].isoformat()} if canary else None,
     }
+
+
+def tables_of(cursor: Any) -> dict[str, Any]:
+    """Rows of every table, and which tables are not the application's: they may go whenever their owner likes."""
+    cursor.execute(TABLES)
+    found = cursor.fetchall()
+    rows = {table: rows_of(cursor, table, schema) for schema, table, _ in found}
+    return {"tables": rows, "others": [table for _, table, owner in found if owner != OWNER]}
 
 
 def write(path: Path, settings: Settings, counts: Mapping[str, Any], log: Range, host: str) -> None:

@@ -73,10 +73,11 @@ class Restored:
         """As the manifest has it that is written beside a base."""
         link = self.pool.raw_connection()
         cursor = link.cursor()
-        cursor.execute(manifest.TABLES)
-        tables = {table: manifest.rows_of(cursor, table) for _, table in cursor.fetchall()}
+        told = manifest.tables_of(cursor)
+        cursor.execute("select version_num from alembic_version")
+        (schema,) = cursor.fetchone()
         link.close()
-        return {"at": datetime.now(UTC).isoformat(), "tables": tables}
+        return {"at": datetime.now(UTC).isoformat(), "schema": schema, **told}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,7 @@ def made() -> Iterator[Restored]:
         admin = create_engine(f"{address}/postgres", isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
             connection.execute(text("create database rag"))
+            connection.execute(text("create role rag_owner"))
         admin.dispose()
         pool = create_engine(f"{address}/rag")
         with pool.begin() as connection:
@@ -143,6 +145,25 @@ def test_what_was_deleted_or_read_anew_since_the_base_is_no_loss(restored: Resto
         changes.append(connection, "indexed", uuid.uuid4(), stays, 1)
 
     assert contents.passages(restored.server, counted).startswith("1 of 1 indexed documents")
+
+
+def test_a_table_of_somebody_elses_may_have_been_dropped_since_the_base_one_of_the_application_may_not(
+    restored: Restored,
+) -> None:
+    restored.does("create table scratch (id int); alter table feedback owner to rag_owner")
+    restored.does("insert into users (name, password_hash, role) values ('ann', '', 'reader') on conflict do nothing")
+    counted = restored.counted()
+    restored.does("drop table scratch")
+    assert "scratch dropped since" in contents.tables(restored.server, counted)
+
+    restored.does("alter table feedback rename to lost")
+    try:
+        with pytest.raises(CheckError, match="tables = without feedback; those of the manifest"):
+            contents.tables(restored.server, counted)
+        # The release that was deployed since knows what it took away.
+        assert "feedback, scratch dropped since" in contents.tables(restored.server, counted | {"schema": "0001"})
+    finally:
+        restored.does("alter table lost rename to feedback")
 
 
 def asked(restored: Restored) -> list[str]:
