@@ -112,8 +112,9 @@ def backup(site: Site, machine: Machine) -> None:
         users=[User(USER, home=FOLDER)],
         directories=[
             Directory("/etc/credstore", "700"),
-            # Root works in the folders in it: whose they are must not put a link in the place of one.
-            Directory(FOLDER, "750", "root", USER),
+            # Root works in the folders in it: whose they are must not put a link in the place of one. rag-rest is of
+            # another group and passes through.
+            Directory(FOLDER, "751", "root", USER),
             *(Directory(f"{FOLDER}/{name}", "700", USER, USER) for name in FOLDERS),
         ],
         files=[

@@ -97,7 +97,7 @@ def test_the_folders_of_the_backups_lie_in_one_of_roots(plans: dict[str, Plan]) 
         if entry.path.startswith("/var/lib/rag-backup")
     ]
     # Their user could put a link in the place of one, and root would follow it.
-    assert {entry.owner for entry in made if entry.path == "/var/lib/rag-backup"} == {"root"}
+    assert {(entry.owner, entry.mode) for entry in made if entry.path == "/var/lib/rag-backup"} == {("root", "751")}
     assert {entry.owner for entry in made if entry.path != "/var/lib/rag-backup"} == {"rag-backup"}
 
 
