@@ -67,8 +67,13 @@ def cost(cluster: Cluster, site: Site, keeper: str, repeats: int, where: str) ->
 
 def _received(cluster: Cluster, keeper: str) -> None:
     cluster.shell(keeper, "systemctl start rag-wal rag-backup.timer")
-    said = "select count(*) from pg_stat_replication where application_name = 'rag-wal' and state = 'streaming'"
-    until(lambda: cluster.sql(cluster.leader(), said) == "1", 60, "the log is received")
+    said = (
+        "select count(*) from pg_stat_replication where application_name = 'rag-wal' and state = 'streaming'"
+        " and pg_wal_lsn_diff(pg_current_wal_lsn(), sent_lsn) < 1000000"
+    )
+    until(lambda: cluster.sql(cluster.leader(), said) == "1", 60, "the log is received and nothing of before is left")
+    # What was written meanwhile is copied now, and not while it is measured.
+    cluster.shell(keeper, "systemctl start rag-backup", 600)
 
 
 def _not_received(cluster: Cluster, keeper: str) -> None:
