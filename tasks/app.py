@@ -15,6 +15,8 @@ from tasks.release import APP, built
 from tasks.wants import Check, Directory, File, Unit, User, credential, rendered
 
 CONFIG = "/etc/rag/rag.toml"
+MIGRATION = dict.fromkeys(("rag-migrate", "rag-migrate-check"), "/etc/rag/migrate.toml")
+"""What the migration reads: a release that refuses the schema must leave what the programs run with as it was."""
 CREDENTIALS = {
     "rag-api": ("database-password", "database-read-password", "token-key"),
     "rag-worker": ("database-password",),
@@ -51,34 +53,23 @@ def app(site: Site, machine: Machine) -> None:
         certificate=certificate,
         provider_authority=PROVIDER_AUTHORITY,
     )
-    seen = _credentials(site)
-    provider = _provider(site)
-    files = [
-        File(CONFIG, configuration),
-        *provider,
-        *(credential(name, site.secret(name)) for name in dict.fromkeys(chain(*seen.values()))),
-        *(
-            File(
-                _file_of(unit),
-                rendered(f"app/{unit}.service.j2", site=site, release=APP.id, config=CONFIG, credentials=credentials),
-            )
-            for unit, credentials in seen.items()
-        ),
-    ]
     ensure(
-        name="Configure the program",
+        name="Configure the migration",
         users=[User("rag")],
         directories=[Directory("/etc/credstore", "700")],
-        files=files,
-        absent=[] if site.oidc else [PROVIDER_AUTHORITY, credential(PROVIDER_SECRET, "").path],
+        files=_files(site, configuration, {name: CREDENTIALS[name] for name in MIGRATION}),
     )
     barrier(name="Every app host has the release")
 
     migrated(name="Migrate the schema", needed=first_of_this_run(machine, site.having("app")))
     barrier(name="The schema is the release's")
 
+    seen = {name: secrets for name, secrets in _credentials(site).items() if name not in MIGRATION}
+    provider = _provider(site)
     ensure(
         name="Run API, worker and follower",
+        files=[*_files(site, configuration, seen), *provider],
+        absent=[] if site.oidc else [PROVIDER_AUTHORITY, credential(PROVIDER_SECRET, "").path],
         units=[
             Unit(
                 "rag-api.service",
@@ -90,6 +81,24 @@ def app(site: Site, machine: Machine) -> None:
         ],
         check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/ready", seconds=120),
     )
+
+
+def _files(site: Site, configuration: bytes, seen: dict[str, tuple[str, ...]]) -> list[File]:
+    """What these units read: their settings, their secrets and themselves."""
+    configs = {unit: MIGRATION.get(unit, CONFIG) for unit in seen}
+    return [
+        *(File(path, configuration) for path in dict.fromkeys(configs.values())),
+        *(credential(name, site.secret(name)) for name in dict.fromkeys(chain(*seen.values()))),
+        *(
+            File(
+                _file_of(unit),
+                rendered(
+                    f"app/{unit}.service.j2", site=site, release=APP.id, config=configs[unit], credentials=credentials
+                ),
+            )
+            for unit, credentials in seen.items()
+        ),
+    ]
 
 
 def _ports() -> dict[str, int]:

@@ -4,20 +4,17 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from app.settings import ConfigurationError, Database, Settings, credential, load_or_refuse, refuse
 from app.store import audit, fulltext, models, positions, users
 from app.store.database import engine, reading, writing
+from app.store.schema import Scripts
 
 # Any constant will do, as long as every release uses the same one.
 MIGRATION_LOCK = 7_291_001
@@ -99,9 +96,11 @@ def migrate(settings: Settings) -> bool:
     changed = False
 
     def next_one(connection: Connection) -> bool:
-        if not _is_behind(connection):
+        scripts = Scripts(connection)
+        if not scripts.is_behind():
             return False
-        command.upgrade(_alembic(connection), "+1")
+        command.upgrade(scripts.config, "+1")
+        scripts.tell()
         return True
 
     def rest(connection: Connection) -> None:
@@ -155,7 +154,7 @@ def check_only(settings: Settings) -> bool:
 
     def work(connection: Connection) -> bool:
         return (
-            _is_behind(connection)
+            Scripts(connection).is_behind()
             or not fulltext.speaks(connection, settings.answering.language)
             or fulltext.has_remains(connection)
             or _lacks_privileges(connection, settings.database)
@@ -210,25 +209,6 @@ def _give_privileges(connection: Connection, database: Database) -> None:
 def _ours(connection: Connection, kind: str) -> str:
     """Our relations of this kind (r: tables, S: sequences), as a grant lists them."""
     return str(connection.execute(text(OURS), {"kind": kind}).scalar_one())
-
-
-def _is_behind(connection: Connection) -> bool:
-    """Whether a migration of this release is to do; one of a later release is refused."""
-    current = MigrationContext.configure(connection).get_current_revision()
-    known = ScriptDirectory.from_config(_alembic(connection))
-    if current and current not in {script.revision for script in known.walk_revisions()}:
-        raise ConfigurationError(
-            f"schema = {current}; this release knows it up to {known.get_current_head()}, so the release that made it,"
-            " or a later one; docs/operations.md, Go back to the release before"
-        )
-    return current != known.get_current_head()
-
-
-def _alembic(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    return config
 
 
 def _one_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from alembic import command
 from sqlalchemy import Connection, Engine, create_engine, text
 
 from app.store import collections, migrate, users
-from app.store.migrate import _alembic
+from app.store.schema import Scripts
 from tests.app.servers import wait_for
 from tests.app.site import Person, Site
 
@@ -35,7 +35,7 @@ def old(site: Site) -> Iterator[Old]:
     made = create_engine(site.database.url.set(database=name))
     with made.begin() as connection:
         connection.execute(text("set local role rag_owner"))
-        command.upgrade(_alembic(connection), "0001")
+        command.upgrade(Scripts(connection).config, "0001")
         add_person(connection, ADMIN, "root", "admin")
         for user_id, person in ((MAKER, "maker"), (READER, "reader"), (WRITER, "writer")):
             add_person(connection, user_id, person, "user")

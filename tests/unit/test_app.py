@@ -112,3 +112,19 @@ def prefixes_of(site: Site) -> tuple[str, str]:
     made = plan(site, site.machine("app1")).files["/etc/rag/rag.toml"].content.decode()
     inference = Settings.model_validate(tomllib.loads(made)).inference
     return inference.query_prefix, inference.document_prefix
+
+
+def test_a_release_that_refuses_the_schema_leaves_what_the_programs_start_with_as_it_was(app1: Plan) -> None:
+    called = [name for name, _ in app1.operations]
+    before = [wants for name, wants in app1.operations[: called.index("migrated")] if name == "ensure"]
+
+    laid = {file.path for wants in before for file in wants.get("files", ())}
+
+    assert {"/etc/rag/migrate.toml", "/etc/systemd/system/rag-migrate.service"} <= laid
+    assert (
+        not {"/etc/rag/rag.toml", *(f"/etc/systemd/system/rag-{name}.service" for name in ("api", "worker", "index"))}
+        & laid
+    )
+    migration = app1.files["/etc/systemd/system/rag-migrate.service"].content.decode()
+    assert "RAG_CONFIG=/etc/rag/migrate.toml" in migration
+    assert app1.files["/etc/rag/migrate.toml"].content == app1.files["/etc/rag/rag.toml"].content

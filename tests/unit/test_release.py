@@ -1,14 +1,16 @@
 """A release is named by its content: another byte, another name; the same checkout, the same archive."""
 
+import os
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from inventories.settings import Machine
+from inventories.settings import Machine, Site
 from tasks import release
 from tasks.apt import GUARD, Installed
+from tasks.archives import unpacked
 from tasks.packages import packages_of
 from tasks.release import Release
 from tests.unit.machines import Here
@@ -145,3 +147,30 @@ def test_packages_are_told_installed_only_when_dpkg_says_so(tmp_path: Path) -> N
     assert found() == {"a"}
     (tmp_path / "guard").write_text("#!/bin/sh\n# Written by tasks/apt.py for the time of one APT run.\n")
     assert found() == set()
+
+
+def test_a_release_that_is_still_on_the_machine_is_taken_into_use_without_being_built(
+    tmp_path: Path, prod: Site
+) -> None:
+    here = Here(tmp_path)
+    folder = tmp_path / "rag"
+    for number, name in enumerate(("gone", "older", "before", "now")):
+        made = folder / "releases" / name
+        made.mkdir(parents=True)
+        (made / ".whole").touch()
+        os.utime(made, (number, number))
+    (folder / "current").symlink_to("releases/now")
+
+    def built() -> Path:
+        raise AssertionError("built, though the machine has it")
+
+    def deployed() -> list[str]:
+        return here.deploy(
+            unpacked, folder=str(folder), release="before", archive=built, ssh=prod.ssh, machine=prod.machine("app1")
+        )
+
+    assert deployed()
+    assert (folder / "current").readlink() == Path("releases/before")
+    # The one that is left is the way forward again, and one more is kept.
+    assert {path.name for path in (folder / "releases").iterdir()} == {"before", "now", "older"}
+    assert not deployed()

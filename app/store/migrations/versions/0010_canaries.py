@@ -4,6 +4,8 @@ from alembic import op
 
 revision = "0010"
 down_revision = "0009"
+# The newest revision that a program must know to work in this schema.
+serves = "0009"
 
 # The backup host's role reads everything, to copy it, and may write here alone. Where there is none, nobody writes.
 CANARIES = """
