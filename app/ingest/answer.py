@@ -2,7 +2,9 @@
 
 import json
 import unicodedata
-from typing import Any
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any, TypeGuard
 
 from app.ingest import formats
 from app.ingest.clean import MOST_CHARACTERS, MOST_HEADINGS
@@ -18,10 +20,13 @@ MOST_PIECES = formats.MOST_CHARACTERS // 100
 # Text comes twice at most: what overlaps is in two passages.
 _MOST_TEXT = 2 * formats.MOST_CHARACTERS
 _MOST_IN_PLACE = 8
+# Bytes of the longest passage, four for each of its letters, with headings and place. Nothing longer is looked into:
+# a few bytes of brackets are hundreds of a list's.
+LONGEST_PIECE = 128 * 1024
 
 
-def read(written: bytes, file_name: str) -> dict[str, Any]:
-    """The parser's answer; raise UnreadableError or OpenDoorError when it tells of one, or is none."""
+def told(written: bytes, file_name: str) -> dict[str, Any]:
+    """What one line of a parser says; raise UnreadableError or OpenDoorError when it tells of one, or says nothing."""
     try:
         answer = json.loads(written)
     except (ValueError, RecursionError):
@@ -35,23 +40,55 @@ def read(written: bytes, file_name: str) -> dict[str, Any]:
     return answer
 
 
-def split(answer: dict[str, Any], size: Size, file_name: str) -> Split:
-    """The passages of an answer; raise UnreadableError unless they are what a parser makes."""
-    pieces, left = answer.get("pieces"), _MOST_TEXT
-    if not isinstance(pieces, list) or not pieces or not isinstance(answer.get("title"), str):
+def one(lines: Iterable[bytes], file_name: str) -> dict[str, Any]:
+    """The answer of a parser that says all in one line."""
+    found = [told(written, file_name) for written in islice(lines, 2)]
+    if len(found) != 1:
         raise misread(file_name)
-    if len(pieces) > MOST_PIECES:
-        raise UnreadableError(f"{file_name} = {len(pieces)} passages; at most {MOST_PIECES}, so split it")
-    believed = []
-    for piece in pieces:
-        if not isinstance(piece, dict) or not _is_text(piece.get("text"), left) or not _is_set(piece):
+    return found[0]
+
+
+def split(lines: Iterable[bytes], size: Size, file_name: str) -> Split:
+    """The title, in the first line, and a passage in each other; UnreadableError unless they are what parsers make."""
+    rest = iter(lines)
+    title = told(next(rest, b""), file_name).get("title")
+    if not isinstance(title, str):
+        raise misread(file_name)
+    believed: list[Piece] = []
+    left = _MOST_TEXT
+    for written in rest:
+        if len(believed) == MOST_PIECES:
+            raise UnreadableError(f"{file_name} = over {MOST_PIECES} passages; fewer, so split it")
+        believed.append(_piece(told(written, file_name), size, file_name, believed[-1] if believed else None))
+        left -= _kept(believed)
+        if left < 0:
             raise misread(file_name)
-        one = Piece(piece["text"], tuple(piece["headings"]), piece["place"])
-        if not one.text.strip() or tokens(one.text) > 2 * size.tokens:
-            raise misread(file_name)
-        left -= len(one.text)
-        believed.append(one)
-    return Split(line(answer["title"]) or file_name, tuple(believed))
+    if not believed:
+        raise misread(file_name)
+    return Split(line(title) or file_name, tuple(believed))
+
+
+def _piece(said: dict[str, Any], size: Size, file_name: str, before: Piece | None) -> Piece:
+    """One passage; what stands beside it as beside the one before is the same, not another."""
+    text, headings, place = said.get("text"), said.get("headings"), said.get("place")
+    if not _is_text(text, LONGEST_PIECE) or not _are_headings(headings) or not _is_place(place):
+        raise misread(file_name)
+    if not text.strip() or tokens(text) > 2 * size.tokens:
+        raise misread(file_name)
+    same = before if before and headings == list(before.headings) else None
+    kept = before.place if before and place == before.place else place
+    return Piece(text, same.headings if same else tuple(headings), kept)
+
+
+def _kept(believed: Sequence[Piece]) -> int:
+    """How many characters the last one adds to what is held."""
+    last, before = believed[-1], believed[-2] if len(believed) > 1 else None
+    held = len(last.text)
+    if not before or last.headings is not before.headings:
+        held += sum(map(len, last.headings))
+    if not before or last.place is not before.place:
+        held += sum(len(key) + len(str(value)) for key, value in last.place.items())
+    return held
 
 
 def misread(file_name: str) -> UnreadableError:
@@ -67,7 +104,7 @@ def line(said: object) -> str:
     return whole if len(whole) <= LONGEST_LINE else f"{whole[: LONGEST_LINE - 1]}…"
 
 
-def _is_text(value: object, longest: int) -> bool:
+def _is_text(value: object, longest: int) -> TypeGuard[str]:
     """Whether it is a text of that length that can be kept: PostgreSQL has no NUL, and UTF-8 no half of a pair."""
     if not isinstance(value, str) or len(value) > longest or "\0" in value:
         return False
@@ -78,11 +115,7 @@ def _is_text(value: object, longest: int) -> bool:
     return True
 
 
-def _is_set(piece: dict[str, Any]) -> bool:
-    return _are_headings(piece.get("headings")) and _is_place(piece.get("place"))
-
-
-def _are_headings(value: object) -> bool:
+def _are_headings(value: object) -> TypeGuard[list[str]]:
     return (
         isinstance(value, list)
         and len(value) <= MOST_HEADINGS
@@ -90,7 +123,7 @@ def _are_headings(value: object) -> bool:
     )
 
 
-def _is_place(value: object) -> bool:
+def _is_place(value: object) -> TypeGuard[dict[str, Any]]:
     """Whether it is flat: words and numbers, and of a table the first and the last row."""
     return (
         isinstance(value, dict)

@@ -13,6 +13,7 @@ import resource
 import selectors
 import signal
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 from app.ingest import formats, sandbox
@@ -20,11 +21,13 @@ from app.ingest.clean import clean
 from app.ingest.limits import Limits
 from app.ingest.outline import UnreadableError
 from app.ingest.sandbox import OpenDoorError
-from app.ingest.split import Size, split
+from app.ingest.split import Size, Split, split
 
 # What a message asks: a document, where its text goes, and where to tell of the parser.
 DESCRIPTORS = 3
 MOST_REQUEST_BYTES = 64 * 1024
+# Characters of what is told of a document that cannot be read.
+MOST_REASON = 4000
 _LOADED = ("archive", "csv", "docx", "mail", "pdf", "pptx", "xlsx")
 _PR_SET_PDEATHSIG = 1
 
@@ -106,31 +109,41 @@ def _be_the_parser(asked: dict[str, Any], document: int, output: int, server: in
 
 
 def parse_shut_in(file_name: str, limits: Limits, size: Size | None, server: int) -> None:
-    """Read a document from standard input, write its text, or passages of that size, to standard output."""
+    """Read a document from standard input; write its text, or title and passages of that size, a line each."""
+    with open(1, "wb", closefd=False) as output:
+        for told in _told(file_name, limits, size, server):
+            output.write(told + b"\n")
+
+
+def _told(file_name: str, limits: Limits, size: Size | None, server: int) -> Iterator[bytes]:
     try:
         sandbox.shut(limits)
         _die_with(server)
         with open(0, "rb", closefd=False) as document:
             parsed = formats.parse(document.read(), file_name, limits)
         # Not only parsers meet what somebody wrote to harm: it may be long in every way.
-        answer = dataclasses.asdict(split(parsed, size) if size else parsed)
-        written = json.dumps(answer, ensure_ascii=False).encode()
+        for said in _passages(split(parsed, size)) if size else (dataclasses.asdict(parsed),):
+            yield json.dumps(said, ensure_ascii=False).encode()
     except OpenDoorError as error:
-        written = json.dumps({"open": str(error)}).encode()
+        yield json.dumps({"open": str(error)}).encode()
     except UnreadableError as error:
         # A library's reason may quote the document's bytes.
-        written = json.dumps({"error": clean(str(error))}).encode()
+        yield json.dumps({"error": clean(str(error)[:MOST_REASON])}).encode()
     except MemoryError:
         message = f"{file_name} = over {limits.memory_mb} MiB to read; a simpler or smaller file"
-        written = json.dumps({"error": message}).encode()
+        yield json.dumps({"error": message}).encode()
     except RecursionError:
-        written = json.dumps({"error": f"{file_name} = nested too deep; a simpler file"}).encode()
+        yield json.dumps({"error": f"{file_name} = nested too deep; a simpler file"}).encode()
     except Exception as error:
         # Parsers meet hostile input; whatever they raise is the document's state.
         message = f"{file_name} = not readable ({type(error).__name__}); a copy saved anew by its program"
-        written = json.dumps({"error": message}).encode()
-    with open(1, "wb", closefd=False) as output:
-        output.write(written)
+        yield json.dumps({"error": message}).encode()
+
+
+def _passages(made: Split) -> Iterator[dict[str, Any]]:
+    yield {"title": made.title}
+    for piece in made.pieces:
+        yield {"text": piece.text, "headings": piece.headings, "place": piece.place}
 
 
 def _die_with(server: int) -> None:

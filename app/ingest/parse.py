@@ -9,10 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, TypeVar
 
 from app.ingest import answer as answers
 from app.ingest import formats
@@ -22,11 +22,12 @@ from app.ingest.outline import Parsed, Section, UnreadableError
 from app.ingest.sandbox import OpenDoorError
 from app.ingest.split import Size, Split
 
+Taken = TypeVar("Taken")
+
 # Four bytes a character at most, and as much again for headings, places and marks.
 MOST_BYTES = 8 * formats.MOST_CHARACTERS
 # From the request to a parser; the first one waits until the libraries are loaded.
 FORK_SECONDS = 60.0
-_TOO_LONG = 1000
 _ROOT = str(Path(__file__).parents[2])
 
 
@@ -35,8 +36,8 @@ class LostParserError(Exception):
 
 
 def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
-    """The document's text, within the limits and without a network; raise UnreadableError when it cannot be had."""
-    answer = _answer(content, file_name, limits, None)
+    """The document's text as a whole, within the limits and without a network; raise UnreadableError without it."""
+    answer = _run(content, file_name, limits, None, lambda lines: answers.one(lines, file_name))
     sections = tuple(
         Section(tuple(section["headings"]), section["place"], tuple(section["paragraphs"]), tuple(section["rows"]))
         for section in answer["sections"]
@@ -45,9 +46,8 @@ def parse(content: bytes, file_name: str, limits: Limits) -> Parsed:
 
 
 def read(content: bytes, file_name: str, limits: Limits, size: Size) -> Split:
-    """The document's passages, as ``parse`` its text."""
-    answer = _answer(content, file_name, limits, size)
-    return answers.split(answer, size, file_name)
+    """The document's passages, as ``parse`` its text; of what the parser writes one passage at a time is held."""
+    return _run(content, file_name, limits, size, lambda lines: answers.split(lines, size, file_name))
 
 
 def can_shut_in(limits: Limits) -> bool:
@@ -57,18 +57,6 @@ def can_shut_in(limits: Limits) -> bool:
     except (OpenDoorError, UnreadableError, LostParserError):
         return False
     return True
-
-
-def _answer(content: bytes, file_name: str, limits: Limits, size: Size | None) -> dict[str, Any]:
-    status, written = _run(content, file_name, limits, size)
-    if len(written) > MOST_BYTES:
-        raise UnreadableError(f"{file_name} = over {MOST_BYTES} bytes of text; a simpler or smaller file")
-    if status == _TOO_LONG:
-        raise UnreadableError(f"{file_name} = over {limits.seconds} s to read; a simpler or smaller file")
-    if status != 0:
-        reason = f"the parser ended with {status}"
-        raise UnreadableError(f"{file_name} = not readable ({reason}); a copy saved anew by its program")
-    return answers.read(written, file_name)
 
 
 class ForkServer:
@@ -133,16 +121,36 @@ def server() -> ForkServer:
     return _server_of(os.pathsep.join((_ROOT, *sys.path)))
 
 
-def _run(content: bytes, file_name: str, limits: Limits, size: Size | None) -> tuple[int, bytes]:
-    """How the parser ended and what it wrote, never more than a little over the most that is taken."""
+class _Lines:
+    """What a parser writes, a line at a time; UnreadableError where it goes on for too long."""
+
+    def __init__(self, file: IO[bytes], file_name: str, longest: int) -> None:
+        self._file, self._file_name, self._longest = file, file_name, longest
+        self.ended = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        left = MOST_BYTES
+        while line := self._file.readline(self._longest + 1):
+            left -= len(line)
+            if left < 0 or len(line) > self._longest:
+                raise UnreadableError(f"{self._file_name} = over {MOST_BYTES} bytes of text; a simpler or smaller file")
+            # One that a parser died in has no end either.
+            self.ended = not line.endswith(b"\n")
+            yield line
+        self.ended = True
+
+
+def _run(content: bytes, file_name: str, limits: Limits, size: Size | None, take: Callable[[_Lines], Taken]) -> Taken:
+    """What ``take`` makes of the parser's lines, if the parser comes to its own end."""
     asked = {"file_name": file_name, "limits": dataclasses.asdict(limits)}
     request = json.dumps({**asked, "size": dataclasses.asdict(size) if size else None}).encode()
     if len(request) > MOST_REQUEST_BYTES:
         raise UnreadableError(f"{file_name[:100]}… = a name of {len(file_name)} characters; a shorter one")
+    longest = answers.LONGEST_PIECE if size else MOST_BYTES
     for _ in range(2):
         # Whose server dies is not to blame: somebody else's document may have been too much for the machine.
-        with contextlib.suppress(OSError, _GoneError):
-            return _forked(request, content, limits.seconds)
+        with contextlib.suppress(OSError, _GoneError), _parser(request, content) as (parser, told, written):
+            return _taken(parser, told, _Lines(written, file_name, longest), file_name, limits.seconds, take)
     raise LostParserError(file_name)
 
 
@@ -150,11 +158,50 @@ class _GoneError(Exception):
     """The server ended before the parser."""
 
 
-def _forked(request: bytes, content: bytes, seconds: int) -> tuple[int, bytes]:
+def _taken(
+    parser: int, told: socket.socket, lines: _Lines, file_name: str, seconds: int, take: Callable[[_Lines], Taken]
+) -> Taken:
+    late, taken, problem = threading.Event(), [], None
+
+    def end() -> None:
+        late.set()
+        _kill(parser)
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        try:
+            taken.append(take(lines))
+        except (UnreadableError, OpenDoorError) as error:
+            problem = error
+        if not lines.ended:
+            # What it has still to say is heard by nobody.
+            _kill(parser)
+        told.settimeout(seconds + FORK_SECONDS)
+        status = told.recv(16)
+    finally:
+        timer.cancel()
+        timer.join()
+        _kill(parser)
+    if not status:
+        raise _GoneError
+    if late.is_set():
+        raise UnreadableError(f"{file_name} = over {seconds} s to read; a simpler or smaller file")
+    if int(status) and lines.ended:
+        reason = f"the parser ended with {int(status)}"
+        raise UnreadableError(f"{file_name} = not readable ({reason}); a copy saved anew by its program")
+    if problem:
+        raise problem
+    return taken[0]
+
+
+@contextlib.contextmanager
+def _parser(request: bytes, content: bytes) -> Iterator[tuple[int, socket.socket, IO[bytes]]]:
+    """A parser at work on the document, who tells of its end, and what it writes to."""
     with contextlib.ExitStack() as held:
         told, theirs = (held.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
         reading, writing = os.pipe()
-        written_to = held.enter_context(os.fdopen(reading, "rb"))
+        written = held.enter_context(os.fdopen(reading, "rb"))
         output = held.enter_context(os.fdopen(writing, "wb"))
         with os.fdopen(os.memfd_create("document"), "w+b") as document:
             document.write(content)
@@ -162,32 +209,11 @@ def _forked(request: bytes, content: bytes, seconds: int) -> tuple[int, bytes]:
             server().ask(request, [document.fileno(), output.fileno(), theirs.fileno()])
         output.close()
         theirs.close()
-        parser = held.enter_context(_parser(told))
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            _kill(parser)
-
-        timer = threading.Timer(seconds, end)
-        timer.start()
-        try:
-            written = written_to.read(MOST_BYTES + 1)
-            if len(written) > MOST_BYTES:
-                _kill(parser)
-            told.settimeout(seconds + FORK_SECONDS)
-            status = told.recv(16)
-        finally:
-            timer.cancel()
-            timer.join()
-            _kill(parser)
-    if not status:
-        raise _GoneError
-    return (_TOO_LONG if late.is_set() else int(status)), written
+        yield held.enter_context(_known(told)), told, written
 
 
 @contextlib.contextmanager
-def _parser(told: socket.socket) -> Iterator[int]:
+def _known(told: socket.socket) -> Iterator[int]:
     """What the parser is known by: a number of a process may be another's by the time it is killed."""
     told.settimeout(FORK_SECONDS)
     try:

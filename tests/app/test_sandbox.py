@@ -88,14 +88,66 @@ def test_a_parser_that_was_taken_over_has_no_rights_and_may_start_nothing(
         parse(WORKBOOK, "a.xlsx", LIMITS)
 
 
-def test_a_parser_that_talks_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", [b"x" * 65536, b'{"text": "a", "headings": [], "place": {}}' + b" " * 65536 + b"\n"])
+def test_a_parser_that_talks_without_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
     (tmp_path / "openpyxl.py").write_text(
-        "import os\ndef load_workbook(*_, **__):\n    while True:\n        os.write(1, b'x' * 65536)\n"
+        'import os\ndef load_workbook(*_, **__):\n    os.write(1, b\'{"title": "a"}\\n\')\n'
+        f"    while True:\n        os.write(1, {said!r})\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
 
     with pytest.raises(UnreadableError, match=r"^a\.xlsx = over \d+ bytes of text"):
-        parse(WORKBOOK, "a.xlsx", LIMITS)
+        read(WORKBOOK, "a.xlsx", LIMITS, Size(200, 30))
+
+
+# Each of them is within the most that is read of a parser, and would be gigabytes of lists and texts.
+FLOODS = {
+    "brackets": (
+        'os.write(1, b\'{"title": "a", "pieces": [\')\n    for n in range(500):\n'
+        "        os.write(1, b'[],' * 100000)\n    os.write(1, b'[]]}')\n    os._exit(0)"
+    ),
+    "brackets in lines": (
+        'os.write(1, b\'{"title": "a"}\\n\')\n'
+        "    while True:\n        os.write(1, b'{\"text\": [' + b'[],' * 40000 + b'[]]}\\n')"
+    ),
+    "headings": (
+        'os.write(1, b\'{"title": "a"}\\n\')\n    for n in range(200000):\n'
+        "        head = ','.join(f'\"{n}{n % 7}{a}\\U0001f600{\"b\" * 280}\"' for a in 'abcdefghijkl')\n"
+        '        os.write(1, f\'{{"text": "a", "headings": [{head}], "place": {{}}}}\\n\'.encode())'
+    ),
+}
+READS = """
+import os, resource, sys
+from app.ingest.outline import UnreadableError
+from app.ingest.parse import parse, read
+from app.ingest.split import Size
+from app.settings import Ingest
+parse(b"Nothing but words.", "a.txt", Ingest().limits)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    read(sys.stdin.buffer.read(), "a.xlsx", Ingest().limits, Size(200, 30))
+except UnreadableError as error:
+    print(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_what_a_parser_that_was_taken_over_says_does_not_fill_the_workers_memory(tmp_path: Path, flood: str) -> None:
+    (tmp_path / "openpyxl.py").write_text(f"import os\ndef load_workbook(*_, **__):\n    {FLOODS[flood]}\n")
+
+    done = subprocess.run(
+        [sys.executable, "-c", READS],
+        input=WORKBOOK,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=True,
+        cwd=ROOT,
+    )
+
+    told, kilobytes = done.stdout.decode().splitlines()
+    assert told.startswith("a.xlsx = ")
+    assert int(kilobytes) < 256 * 1024
 
 
 def test_a_parser_that_was_taken_over_reaches_no_secret_no_database_and_no_other_process(

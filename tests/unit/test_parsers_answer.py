@@ -16,7 +16,8 @@ PIECE: dict[str, Any] = {"text": "The key hangs behind the door.", "headings": [
 
 def split(**changed: Any) -> Split:
     told = {"title": "House", "pieces": [PIECE]} | changed
-    return answer.split(answer.read(json.dumps(told).encode(), "a.pdf"), SIZE, "a.pdf")
+    lines = [{"title": told["title"]}, *told["pieces"]]
+    return answer.split([json.dumps(line).encode() for line in lines], SIZE, "a.pdf")
 
 
 def test_what_a_parser_makes_is_taken() -> None:
@@ -59,26 +60,45 @@ def test_a_passage_that_no_parser_makes_is_refused(changed: dict[str, Any]) -> N
         split(pieces=[PIECE, PIECE | changed])
 
 
-@pytest.mark.parametrize("written", [b"", b"[]", b"5", b"[" * 100_000, b"\xff", b'{"title": "a"}', b'{"pieces": []}'])
-def test_what_is_no_answer_is_refused(written: bytes) -> None:
+@pytest.mark.parametrize("title", [b"", b"[]", b"5", b"[" * 100_000, b"\xff", b"{}", b'{"title": 5}'])
+@pytest.mark.parametrize("pieces", [[], [json.dumps(PIECE).encode()]])
+def test_what_is_no_answer_is_refused(title: bytes, pieces: list[bytes]) -> None:
     with pytest.raises(UnreadableError, match=r"^a\.pdf = not readable \(no parser's answer\)"):
-        answer.split(answer.read(written, "a.pdf"), SIZE, "a.pdf")
+        answer.split([title, *pieces], SIZE, "a.pdf")
+
+
+@pytest.mark.parametrize("lines", [[], [b'{"title": "a"}'], [b'{"title": "a"}', b""], [b'{"title": "a"}', b"[]"]])
+def test_an_answer_without_a_passage_is_refused(lines: list[bytes]) -> None:
+    with pytest.raises(UnreadableError, match=r"^a\.pdf = not readable \(no parser's answer\)"):
+        answer.split(lines, SIZE, "a.pdf")
+
+
+def test_what_stands_beside_many_passages_is_held_once() -> None:
+    first, second = split(pieces=[PIECE, PIECE | {"text": "The door is green."}]).pieces
+
+    assert first.headings is second.headings
+    assert first.place is second.place
 
 
 def test_passages_and_their_text_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answer, "MOST_PIECES", 3)
-    with pytest.raises(UnreadableError, match=r"^a\.pdf = 4 passages; at most 3, so split it"):
+    with pytest.raises(UnreadableError, match=r"^a\.pdf = over 3 passages; fewer, so split it"):
         split(pieces=[PIECE] * 4)
     monkeypatch.setattr(answer, "_MOST_TEXT", 70)
     with pytest.raises(UnreadableError, match=r"no parser's answer"):
         split(pieces=[PIECE] * 3)
+    # Headings count as far as each passage has its own.
+    monkeypatch.setattr(answer, "_MOST_TEXT", 250)
+    assert split(pieces=[PIECE | {"headings": ["a" * 100]}] * 3)
+    with pytest.raises(UnreadableError, match=r"no parser's answer"):
+        split(pieces=[PIECE | {"headings": [letter * 100]} for letter in "ab"])
 
 
 @pytest.mark.parametrize(("key", "kind"), [("open", OpenDoorError), ("error", UnreadableError)])
 @pytest.mark.parametrize("said", ["a\nb\x1b]0;" * 10_000, {"a": "b" * 10_000}, None])
 def test_a_reason_is_one_short_line(key: str, kind: type[Exception], said: object) -> None:
     with pytest.raises(kind) as told:
-        answer.read(json.dumps({key: said}).encode(), "a.pdf")
+        answer.told(json.dumps({key: said}).encode(), "a.pdf")
 
     assert len(str(told.value)) <= answer.LONGEST_LINE
     assert str(told.value).isprintable()
