@@ -11,6 +11,7 @@ from inventories.certificates import AUTHORITY, Certificate, certificate_of
 from inventories.settings import Machine, Site
 from tasks.archives import unpacked
 from tasks.operations import Commands, barrier, ensure, first_of_this_run
+from tasks.provider import described
 from tasks.release import APP, built
 from tasks.wants import Check, Directory, File, Unit, User, credential, rendered
 
@@ -81,6 +82,9 @@ def app(site: Site, machine: Machine) -> None:
         ],
         check=Check(f"curl --fail --silent http://127.0.0.1:{network.API.backend}/health/ready", seconds=120),
     )
+    if site.oidc:
+        authority = PROVIDER_AUTHORITY if site.oidc.ca_file else ""
+        described(name="The provider describes itself", issuer=site.oidc.issuer, authority=authority)
 
 
 def _files(site: Site, configuration: bytes, seen: dict[str, tuple[str, ...]]) -> list[File]:

@@ -140,9 +140,9 @@ async def verified(here: Context, by: Actor, password: str, what: str = "sign-in
 
     ``what`` the password is shown for stands in the audit.
     """
-    network = guesses.network(by.address)
-    await here.rates.take(rates.place(network), "sign-ins")
-    async with here.turns.turn(network):
+    site = guesses.site(by.address)
+    await here.rates.take(rates.place(site), "sign-ins")
+    async with here.turns.turn(site):
         account = await run_in_threadpool(_checked, here, by, password, what)
     if account is None:
         raise Problem(401, "username or password = wrong; a pair that fits", "ask an administrator for a new password")

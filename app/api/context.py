@@ -109,9 +109,9 @@ class Context:
         await run_in_threadpool(wait_for_replay, self.primary, self.settings.database)
         return result
 
-    async def write(self, work: Work[Result]) -> Result:
+    async def write(self, work: Work[Result], alone: UUID | None = None) -> Result:
         """Write, and wait for a primary for as long as the settings allow; ``work`` may run more than once."""
-        result = await self.writers.write(work)
+        result = await self.writers.write(work, alone)
         # What was written here is read here, however soon.
         self.missed.until = 0.0
         return result
@@ -191,12 +191,12 @@ def _by_token(request: Request, here: Context, token: str | None) -> Caller | No
 
 
 def _by_key(request: Request, here: Context, token: str) -> Caller | None:
-    sent = keys.read(token)
+    sent = keys.read(token, here.token_key)
     if sent is None:
         return None
-    # Keys that are good are let through however many others come from there.
-    where = rates.place(guesses.network(address(request)))
-    if not here.key_uses.knows(sent):
+    # Keys that are good, or made here, are looked up however many others come from there.
+    where = rates.place(guesses.site(address(request)))
+    if not here.key_uses.trusts(sent):
         here.rates.refuse_beyond(where, "wrong keys")
     found = here.known(lambda connection: keys.find(connection, sent))
     here.key_uses.found(sent, good=found is not None)

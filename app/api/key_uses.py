@@ -20,7 +20,7 @@ class KeyUses:
     """When this process wrote down last that a key is in use."""
 
     noted: dict[UUID, float] = field(default_factory=dict)
-    good: OrderedDict[Sent, None] = field(default_factory=OrderedDict)
+    known: OrderedDict[Sent, bool] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, later: Later, key: Key) -> None:
@@ -34,13 +34,14 @@ class KeyUses:
     def found(self, sent: Sent, *, good: bool) -> None:
         """Remember what was found out about the key."""
         with self.lock:
-            self.good.pop(sent, None)
-            if good:
-                self.good[sent] = None
-            if len(self.good) > MOST_REMEMBERED:
-                self.good.popitem(last=False)
+            self.known.pop(sent, None)
+            # Of strangers' there may be any number.
+            if good or sent.marked:
+                self.known[sent] = good
+            if len(self.known) > MOST_REMEMBERED:
+                self.known.popitem(last=False)
 
-    def knows(self, sent: Sent) -> bool:
-        """Whether the key was good when it came last."""
+    def trusts(self, sent: Sent) -> bool:
+        """Whether the key was good when it came last, or is one of this site's that comes for the first time."""
         with self.lock:
-            return sent in self.good
+            return self.known.get(sent, sent.marked)

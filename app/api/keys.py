@@ -58,7 +58,7 @@ async def add_key(me: Me, by: By, here: Here, new_id: NewId, wanted: NewKey) -> 
     """Make a key with which a program acts in one's name."""
     if "admin" in wanted.scopes and me.role != "admin":
         raise Problem(403, f"scopes = admin, role = {me.role}; the role admin", "leave the scope admin out")
-    secret = keys.new_secret()
+    secret = keys.new_secret(new_id, here.token_key)
     sent = Sent(new_id, keys.hashed(secret))
     lives = timedelta(days=wanted.expires_in_days)
     scopes = sorted(set(wanted.scopes))

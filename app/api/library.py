@@ -16,7 +16,7 @@ from app.api.document_shapes import DocumentShown, PassageShown, documents_shown
 from app.api.download import RESPONSES, downloaded
 from app.api.paging import After, Limit, Page, page, place_of
 from app.api.problems import Problem, key_of_another_request, not_found
-from app.api.storage import held, refuse_beyond
+from app.api.storage import bounded, held, refuse_beyond
 from app.api.upload import FORM, SentFile
 from app.store import audit, collections, documents, passages, removal
 from app.store.audit import Actor
@@ -59,7 +59,7 @@ async def upload(me: Me, by: By, here: Here, new_id: NewId, name: str, file: Sen
         audit.note(connection, by, "document.upload", f"documents/{stored.id}", detail)
         return _shown(connection, stored)
 
-    return await here.write(work)
+    return await here.write(work, me.id if bounded(quota) else None)
 
 
 @router.get("/collections/{name}/documents")

@@ -39,10 +39,14 @@ def storage(me: Me, here: Here) -> StorageShown:
     )
 
 
+def bounded(most: Quota) -> bool:
+    """Whether there is a bound, so that what one person uploads comes one after the other."""
+    return bool(most.documents_per_person or most.bytes_per_person)
+
+
 def held(connection: Connection, me: User, most: Quota) -> Stored | None:
     """What the person has before an upload, held; None where there is no bound."""
-    bounded = most.documents_per_person or most.bytes_per_person
-    return quota.hold(connection, me.id) if bounded else None
+    return quota.hold(connection, me.id) if bounded(most) else None
 
 
 def refuse_beyond(connection: Connection, me: User, most: Quota, before: Stored | None) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Engine
 
@@ -22,9 +24,27 @@ class Writers:
         self._threads = ThreadPoolExecutor(threads, "write")
         self._turn = asyncio.Semaphore(threads)
         self._present = 0
+        self._alone: WeakValueDictionary[UUID, asyncio.Lock] = WeakValueDictionary()
 
-    async def write(self, work: Work[Result]) -> Result:
-        """Run ``work`` in one transaction, as ``writing`` does, and wait no longer than that for a turn."""
+    async def write(self, work: Work[Result], alone: UUID | None = None) -> Result:
+        """Run ``work`` in one transaction, as ``writing`` does, and wait no longer than that for a turn.
+
+        Of works that are ``alone`` for the same person one takes a thread at a time: they wait for each other anyway.
+        """
+        if alone is None:
+            return await self._write(work)
+        lock = self._alone.setdefault(alone, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._seconds):
+                await lock.acquire()
+        except TimeoutError:
+            raise _no_primary("fewer writes of yours at a time") from None
+        try:
+            return await self._write(work)
+        finally:
+            lock.release()
+
+    async def _write(self, work: Work[Result]) -> Result:
         if self._present >= MOST_WAITING:
             raise _no_primary("fewer writes at a time")
         self._present += 1

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.oidc.settings import Oidc
@@ -22,6 +22,8 @@ class Person:
     """None: neither a group nor a domain lets this person in."""
     untold: bool = False
     """The provider said that there are more groups than it tells, and told none."""
+    id_token: str = field(default="", repr=False)
+    """The provider's word itself, which it wants to see again at a sign-out."""
 
 
 def person(settings: Oidc, claims: Mapping[str, Any]) -> Person:

@@ -7,7 +7,7 @@ import math
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote_plus, urlencode
 
@@ -95,12 +95,13 @@ class Provider:
             )
         )
 
-    async def end(self) -> str:
-        """Where the browser goes to sign out at the provider; empty when it has no such place."""
+    async def end(self, id_token: str = "") -> str:
+        """Where the browser goes to sign out at the provider, as whom ``id_token`` says; empty without such a place."""
         described = await self._described(DESCRIPTION_SECONDS)
         if not described.end_session:
             return ""
-        query = urlencode({"client_id": self.settings.client_id, "post_logout_redirect_uri": self.home})
+        told = {"client_id": self.settings.client_id, "post_logout_redirect_uri": self.home}
+        query = urlencode(told | ({"id_token_hint": id_token} if id_token else {}))
         return f"{described.end_session}{'&' if '?' in described.end_session else '?'}{query}"
 
     async def who(self, attempt: Attempt, code: str, issuer: str) -> Person:
@@ -110,13 +111,14 @@ class Provider:
             raise token.TokenRefusedError("iss: the code is another issuer's")
         told = await self._exchanged(described, attempt, code)
         access = str(told.get("access_token", ""))
-        claims = await self._verified(described, attempt, str(told.get("id_token", "")), access)
+        id_token = str(told.get("id_token", ""))
+        claims = await self._verified(described, attempt, id_token, access)
         if described.userinfo and wanted(self.settings, claims):
             more = await self._in_turn("GET", described.userinfo, headers={"Authorization": f"Bearer {access}"})
             if more.get("sub") != claims["sub"]:
                 raise token.TokenRefusedError("sub: userinfo is somebody else's")
             claims = {**more, **claims}
-        return person(self.settings, claims)
+        return replace(person(self.settings, claims), id_token=id_token)
 
     async def _exchanged(self, described: Description, attempt: Attempt, code: str) -> Mapping[str, Any]:
         name, secret = self.settings.client_id, self._secret

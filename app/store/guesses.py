@@ -48,12 +48,21 @@ def source(name: str, address: str) -> Source:
 
 def network(address: str) -> str:
     """An address as it is counted; of IPv6 the network, since each of its machines has as many as it wants."""
+    return _within(address, 64)
+
+
+def site(address: str) -> str:
+    """An address as a flood from it is counted; of IPv6 what a customer is given, with 65,536 networks in it."""
+    return _within(address, 48)
+
+
+def _within(address: str, bits: int) -> str:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
     if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
+        return str(ipaddress.ip_network((parsed, bits), strict=False))
     return address
 
 

@@ -1,6 +1,8 @@
 """API keys: for programs, with an end and no more rights than they need; of a secret only its hash is kept."""
 
+import base64
 import hashlib
+import hmac
 import re
 import secrets
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ Scope = Literal["read", "write", "admin"]
 
 PREFIX = "rag_"
 SECRET_BYTES = 32
+# Letters at the end of a secret that only this site can have written: 48 bits, which leaves it 210 of its own.
+MARK_LETTERS = 8
 # As ``written`` makes them; what is of another form costs no question to a database.
 _FORM = re.compile(PREFIX + r"([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 
@@ -40,11 +44,14 @@ class Sent:
 
     id: UUID
     secret_sha256: bytes
+    # It was made here, as no stranger's is; whether it still counts the database says. Older ones have no mark.
+    marked: bool = False
 
 
-def new_secret() -> str:
-    """A secret that nobody guesses."""
-    return secrets.token_urlsafe(SECRET_BYTES)
+def new_secret(key_id: UUID, token_key: str) -> str:
+    """A secret that nobody guesses, with a mark by which it is told from a stranger's without a look at a database."""
+    own = secrets.token_urlsafe(SECRET_BYTES)[:-MARK_LETTERS]
+    return own + _mark(key_id, own, token_key)
 
 
 def written(key_id: UUID, secret: str) -> str:
@@ -52,10 +59,19 @@ def written(key_id: UUID, secret: str) -> str:
     return f"{PREFIX}{key_id.hex}_{secret}"
 
 
-def read(sent: str) -> Sent | None:
+def read(sent: str, token_key: str) -> Sent | None:
     """The key that was sent; None when it does not look like one."""
     match = _FORM.fullmatch(sent)
-    return Sent(UUID(hex=match.group(1)), hashed(match.group(2))) if match else None
+    if match is None:
+        return None
+    key_id, secret = UUID(hex=match.group(1)), match.group(2)
+    mark = _mark(key_id, secret[:-MARK_LETTERS], token_key)
+    return Sent(key_id, hashed(secret), hmac.compare_digest(mark, secret[-MARK_LETTERS:]))
+
+
+def _mark(key_id: UUID, own: str, token_key: str) -> str:
+    made = hmac.digest(token_key.encode(), f"api key\n{key_id.hex}\n{own}".encode(), "sha256")
+    return base64.urlsafe_b64encode(made)[:MARK_LETTERS].decode()
 
 
 def hashed(secret: str) -> bytes:

@@ -11,7 +11,7 @@ LISTED = 30
 
 def note(connection: Connection, by: Actor, what: str, detail: Detail | None = None) -> None:
     """Write down that ``what`` was refused to somebody, for a wrong password or by what their provider says."""
-    number = rates.count_in_hour(connection, rates.place(guesses.network(by.address)), "refused").used
+    number = rates.count_in_hour(connection, rates.place(guesses.site(by.address)), "refused").used
     if number <= LISTED:
         audit.note(connection, by, f"{what}.refused", "token", detail)
     elif number == LISTED + 1:

@@ -16,7 +16,7 @@ from app.api import cookie, problems, tokens
 from app.api.admission import admitted
 from app.api.context import Context, Here, actor
 from app.api.problems import Problem, translated
-from app.oidc import attempt
+from app.oidc import attempt, hint
 from app.oidc.provider import CodeRefusedError, Provider, ProviderSilentError
 from app.oidc.token import TokenRefusedError
 from app.store import guesses, rates
@@ -59,12 +59,15 @@ async def come_back(
             raise _declined(there, error)
         by = actor(request, "unknown")
         # Each asks the provider, whoever sends it.
-        await here.rates.take(rates.place(guesses.network(by.address)), "sign-ins")
-        session = await admitted(here, there.settings, by, await there.who(begun, code, iss))
+        await here.rates.take(rates.place(guesses.site(by.address)), "sign-ins")
+        who = await there.who(begun, code, iss)
+        session = await admitted(here, there.settings, by, who)
         # A page, since no cookie that other sites cannot send comes with what the provider's page leads to at once.
         answer = shown(request, "signed-in.html", next=next_path)
         settings = here.settings
         cookie.put(answer, *tokens.access(session, here.token_key, settings.domain, settings.token_seconds))
+        if there.settings.provider_sign_out:
+            hint.put(answer, who.id_token, settings.refresh_seconds)
         return answer
 
     answer = await _answered(request, here, next_path, signed_in)
@@ -78,13 +81,15 @@ async def go_out(request: Request, here: Here) -> Response:
 
     async def away() -> Response:
         there = provider(here)
-        place = await there.end() if there.settings.provider_sign_out else ""
+        place = await there.end(hint.read(request)) if there.settings.provider_sign_out else ""
         if not place:
             needed = f"a sign-out of {there.settings.label}'s own"
             raise Problem(404, f"sign-out with {there.settings.label} = not there; {needed}", "close the browser")
         return RedirectResponse(place, 303)
 
-    return await _answered(request, here, "/", away)
+    answer = await _answered(request, here, "/", away)
+    hint.take_away(answer)
+    return answer
 
 
 def provider(here: Context) -> Provider:

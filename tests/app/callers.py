@@ -83,7 +83,7 @@ def world_of(site: Site) -> Iterator[World]:
         for user in users.values():
             set_password_like(connection, user, "admin")
         sent = {caller: add_key(connection, users[owner])[1] for caller, owner in OWNERS.items()}
-        expired = keys.read(sent["expired"])
+        expired = keys.read(sent["expired"], SECRETS["token-key"])
         assert expired
         connection.execute(text("update api_keys set expires_at = now() where id = :id"), {"id": expired.id})
         world = World(site, users, {"nobody": "", **sent})
@@ -165,7 +165,8 @@ def add_document(connection: Connection, collection_id: UUID) -> UUID:
 
 
 def add_key(connection: Connection, user_id: UUID) -> tuple[UUID, str]:
-    key_id, secret = uuid4(), keys.new_secret()
+    key_id = uuid4()
+    secret = keys.new_secret(key_id, SECRETS["token-key"])
     connection.execute(
         text(
             "insert into api_keys (id, user_id, name, scopes, secret_sha256, expires_at)"

@@ -1,5 +1,6 @@
 """Strangers who send passwords without end: what they cost is bounded, and others sign in meanwhile."""
 
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from app.store import keys, refusals
+from app.store import guesses, refusals
 from tests.app.hosts import another_host
 from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Site
@@ -30,6 +31,11 @@ def two_hosts(site: Site) -> Iterator[list[httpx.Client]]:
 def shown(client: httpx.Client, name: str, password: str, address: str, path: str = "/api/v1/token") -> httpx.Response:
     body = {"username": name, "password": password}
     return client.post(path, data=body, headers={"x-forwarded-for": address})
+
+
+def a_strangers() -> str:
+    """A key of the right form that this site never made."""
+    return f"rag_{uuid4().hex}_{secrets.token_urlsafe(32)}"
 
 
 def audited(site: Site, address: str) -> Counter[str]:
@@ -92,9 +98,7 @@ def test_keys_that_are_nobodys_are_looked_up_a_few_times_and_good_ones_go_on(
     for host in two_hosts:
         assert used(host, made).status_code == 200
     wait_for("the minute is not about to end", lambda: seconds_left(site) > 10, 15)
-    statuses = Counter(
-        used(two_hosts[number % 2], f"rag_{uuid4().hex}_{keys.new_secret()}").status_code for number in range(100)
-    )
+    statuses = Counter(used(two_hosts[number % 2], a_strangers()).status_code for number in range(100))
     formless = {used(two_hosts[0], f"rag_{uuid4().hex}{tail}").status_code for tail in ("", "_short", "_" + "x" * 44)}
 
     # Each host counts at once what came to it, and a moment later what came to the other.
@@ -102,4 +106,32 @@ def test_keys_that_are_nobodys_are_looked_up_a_few_times_and_good_ones_go_on(
     assert statuses[401] + statuses[429] == 100
     assert formless == {401}
     assert [used(host, made).status_code for host in two_hosts] == [200, 200]
-    assert used(two_hosts[0], f"rag_{uuid4().hex}_{keys.new_secret()}").status_code == 429
+    assert used(two_hosts[0], a_strangers()).status_code == 429
+    # One that no host has seen yet: whoever works behind that address begins in the middle of the flood.
+    first, revoked = (
+        owner.call("POST", "/api/v1/keys", json={"name": name, "scopes": ["read"]}).json() for name in ("first", "gone")
+    )
+    assert owner.call("DELETE", f"/api/v1/keys/{revoked['id']}").status_code == 204
+    assert [used(host, first["secret"]).status_code for host in two_hosts] == [200, 200]
+    # A mark of this site's is no way around: what is known to be over counts like a stranger's.
+    assert [used(two_hosts[0], revoked["secret"]).status_code for _ in range(2)] == [401, 429]
+
+
+def test_of_a_flood_from_many_networks_of_one_customer_few_are_looked_at_and_a_colleague_signs_in(
+    site: Site, two_hosts: list[httpx.Client]
+) -> None:
+    colleague, customer = known(site), f"2001:db8:{uuid4().hex[:4]}"
+    wait_for("the minute is not about to end", lambda: seconds_left(site) > 20, 25)
+    with ThreadPoolExecutor(8) as pool:
+        flood = [
+            pool.submit(shown, two_hosts[n % 2], f"nobody{uuid4().hex}", "a wrong one", f"{customer}:{n:x}::1")
+            for n in range(100)
+        ]
+        others = [shown(host, colleague, PASSWORD, an_address()).status_code for host in two_hosts * 2]
+        statuses = Counter(one.result().status_code for one in flood)
+
+    assert others == [200] * 4
+    assert 0 < statuses[401] <= MOST
+    assert statuses[401] + statuses[429] == 100
+    # What one has guessed wrong is their own network's, as before.
+    assert guesses.network(f"{customer}:1::1") != guesses.network(f"{customer}:2::1")

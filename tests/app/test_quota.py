@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
+from sqlalchemy import text
 
 from tests.app.browser import window
 from tests.app.hosts import another_host
+from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Person, Site
 
 MOST = {"bytes_per_person": 10_000, "documents_per_person": 3}
@@ -59,6 +61,28 @@ def test_many_uploads_at_once_take_no_more_than_there_is(person: Person) -> None
 
     assert statuses == {202: 3, 403: 9}
     assert person.get("/api/v1/me/storage")["documents"] == 3
+
+
+def test_whoever_waits_for_their_own_uploads_keeps_nobody_else_waiting(
+    site: Site, host: httpx.Client, person: Person
+) -> None:
+    mine = [person.make_collection() for _ in range(12)]
+    other = Person(host, site.add_user().token)
+    theirs = other.make_collection()
+    statement = text("select pg_advisory_xact_lock(hashtextextended('quota ' || :user, 0))")
+    waiting = text("select count(*) from pg_stat_activity where wait_event = 'advisory' and query like '%quota%'")
+    with ThreadPoolExecutor(12) as pool:
+        with site.database.begin() as slow:
+            # As an upload does that takes its time.
+            slow.execute(statement, {"user": person.get("/api/v1/me")["id"]})
+            uploads = [pool.submit(upload, person, one, one.encode()) for one in mine]
+            with site.database.connect() as connection:
+                wait_for("one waits", lambda: connection.execute(waiting).scalar_one())
+
+            assert upload(other, theirs, b"Number 0").status_code == 202
+        statuses = Counter(one.result().status_code for one in uploads)
+    assert statuses[202] == 3
+    assert statuses[202] + statuses[403] == 12
 
 
 def test_one_persons_quota_is_not_anothers_and_where_none_is_set_there_is_none(
