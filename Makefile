@@ -144,7 +144,7 @@ docs: setup ## docs/settings.md anew from the settings
 
 client: setup ## build/rag_client-*.whl: the command rag and the Python client, for a colleague's computer
 	@rm -rf build/client build/rag_client-*.whl && mkdir -p build/client/app && cp app/client/pyproject.toml build/client/ \
-	  && cp -r app/client app/evaluate.py build/client/app/ && rm build/client/app/client/pyproject.toml
+	  && cp -r app/client app/distances.py app/evaluate.py build/client/app/ && rm build/client/app/client/pyproject.toml
 	@cd build/client && $(abspath $(PYTHON)) -c 'from setuptools.build_meta import build_wheel; build_wheel("..")' >build.log 2>&1 \
 	  || { tail -5 build.log >&2; exit 1; }
 	@echo "pip install $$(ls build/rag_client-*.whl), then: rag sign-in https://<domain>"

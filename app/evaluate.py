@@ -23,6 +23,8 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from app.distances import proposed
+
 MODES = ("vector", "lexical", "hybrid")
 DEPTHS = (1, 3, 5)
 # As deep as a right passage counts for the reciprocal rank.
@@ -53,6 +55,8 @@ class Asked:
     supported: bool
     verbatim: tuple[bool, ...]
     right: tuple[bool, ...]
+    # Of the passage that is nearest by its vector; None where the collection is empty.
+    nearest: float | None = None
 
 
 @dataclass(frozen=True)
@@ -172,15 +176,22 @@ class Measured:
             whole and is_right(question, self._names.get(citation["document_id"], ""), text)
             for whole, (citation, text) in zip(verbatim, passages, strict=True)
         )
-        return Asked(ranks, bool(answer["supported"]), verbatim, right)
+        return Asked(ranks, bool(answer["supported"]), verbatim, right, self._nearest(question))
+
+    def _nearest(self, question: Question) -> float | None:
+        found = self._found(question, "vector")["results"]
+        return min((one["vector"]["distance"] for one in found if one["vector"]), default=None)
 
     def _rank(self, question: Question, mode: str) -> int | None:
+        found, names = self._found(question, mode), self._names
+        return first(is_right(question, names.get(one["document_id"], ""), one["text"]) for one in found["results"])
+
+    def _found(self, question: Question, mode: str) -> Any:
         wanted = {"collection": self._collection, "q": question.question, "limit": DEEPEST, "mode": mode}
         found = self._call("GET", "/api/v1/search", params=wanted)
         if found["degraded"]:
             raise EvaluationError(f"search = without its {found['degraded']}; a whole one; GET /health/ready")
-        names = self._names
-        return first(is_right(question, names.get(one["document_id"], ""), one["text"]) for one in found["results"])
+        return found
 
     def _cited(self, citation: Mapping[str, Any]) -> str:
         path = f"/api/v1/documents/{citation['document_id']}/passages/{citation['passage']}"
@@ -227,7 +238,8 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     result = figures(questions, found, f"evaluation of {wanted.collection}")
-    sys.stdout.write(f"{table({'all': result})}\n")
+    nearest = ((one.answerable, asked.nearest) for one, asked in zip(questions, found, strict=True))
+    sys.stdout.write(f"{table({'all': result})}\n{proposed(nearest)}\n")
     if wanted.json:
         wanted.json.write_text(json.dumps([asdict(figure) for figure in result], indent=2) + "\n")
     return 0

@@ -58,6 +58,14 @@ COUNTED_HERE = Counter(
     "rag_requests_counted_here_total", "Requests counted by one process alone.", ["kind"], registry=API
 )
 
+DATABASE_LEFT_OUT = Gauge(
+    "rag_database_left_out",
+    "1 while a process leaves this server out, since it shows too little or says nothing.",
+    ["server"],
+    registry=API,
+    multiprocess_mode="livemax",
+)
+
 SEARCH_SECONDS = _seconds("rag_search_seconds", "Time of one search, both halves and fusion.", API)
 VECTOR_SECONDS = _seconds("rag_search_vector_seconds", "Time of the search in the vectors' index.", API)
 QUESTION_SECONDS = _seconds("rag_search_embedding_seconds", "Time to have a question embedded, its wait included.", API)
@@ -103,6 +111,13 @@ REEMBED_PASSAGES = Gauge(
 REEMBED_DONE = Gauge("rag_reembed_passages_done", "Passages with a vector of the new embedding model.", registry=WORKER)
 PURGED = Counter("rag_questions_purged_total", "Questions deleted for their age.", registry=WORKER)
 OLDEST_JOB_SECONDS = Gauge("rag_job_oldest_seconds", "How long the job that is due for longest waits.", registry=WORKER)
+
+APP_HOST_SILENT_SECONDS = Gauge(
+    "rag_app_host_silent_seconds",
+    "How long ago each app host told how far its index is; after 600 it is left out of where a document is searchable.",
+    ["host"],
+    registry=WORKER,
+)
 
 INDEX_LAG = Gauge("rag_index_lag_changes", "Changes this host's index has still to apply.", registry=INDEX)
 INDEX_MODEL_LAG = Gauge(

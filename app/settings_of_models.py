@@ -44,6 +44,9 @@ class Inference(Table):
     next_embedding_dimension: int = Field(default=0, ge=0, le=8192, description="Length of its vectors.")
     next_query_prefix: Prefix = Field(default="", description="Put before a question for the next model.")
     next_document_prefix: Prefix = Field(default="", description="Put before a passage for the next model.")
+    distances: dict[str, tuple[float, float]] = Field(
+        default={}, description="By an embedding model's name: how near is about the question, and how far is not."
+    )
     num_ctx: int = Field(
         default=4096, ge=1024, description="Context in tokens; one value everywhere, a change reloads the model."
     )

@@ -42,6 +42,13 @@ class Database(Frozen):
         default=None,
         description="quorum: a write is acknowledged when a replica has it too; none: quorum with two machines or more",
     )
+    stale_seconds: int = Field(
+        default=30,
+        ge=5,
+        le=3600,
+        description="a replica that lacks what is older serves no question while another server is there; so long what"
+        " was withdrawn may still count, and so long a replica may take to replay",
+    )
     slot_wal_mb: int = Field(
         default=4096, ge=256, description="write-ahead log kept for a replica or a backup host that is away"
     )
@@ -131,6 +138,11 @@ class Inference(Frozen):
         default=None, description="what stands before a question for the next model; none: as its family wants it"
     )
     next_document_prefix: str | None = Field(default=None, description="the same before a passage")
+    distances: dict[str, tuple[float, float]] = Field(
+        default={},
+        description="by an embedding model's name the two distances that `rag eval` proposes: up to the first a passage"
+        " is about the question, beyond the second nothing is; a model without them refuses by the words alone",
+    )
     context_tokens: int = Field(
         default=8192,
         ge=1024,
@@ -156,6 +168,13 @@ class Inference(Frozen):
         if (following is None) != (self.next_embedding_dimension is None):
             need = "the length of its vectors is needed" if following else "none is needed without a next model"
             raise ValueError(f"next_embedding_dimension = {self.next_embedding_dimension}; {need}")
+        return self
+
+    @model_validator(mode="after")
+    def _distances_are_in_order(self) -> Self:
+        for model, (near, far) in self.distances.items():
+            if not 0 < near < far <= 2:
+                raise ValueError(f"distances of {model} = {near}, {far}; two that grow, above 0 and up to 2; rag eval")
         return self
 
     @property

@@ -59,7 +59,7 @@ async def ask(
     ``passages``.
     """
     remembered = recalled(earlier, min(settings.answering.memory_tokens, settings.inference.num_ctx // 4))
-    wanted: Sequence[Passage] = [] if bounds.is_far(found) else found.passages
+    wanted: Sequence[Passage] = [] if bounds.is_far(settings.inference, found) else found.passages
     for left in reversed(range(MOST_READINGS)):
         made = prompt.build(question, wanted, settings.inference, remembered)
         yield Event("passages", {"passages": [described(passage) for passage in made.passages]})
@@ -75,7 +75,7 @@ async def ask(
             raise InferenceRefusedError(f"inference.num_ctx = {settings.inference.num_ctx}; {needed}")
         yield Event("restart", {})
         wanted, remembered = made.passages[: len(made.passages) // 2], []
-    near = bounds.near(found)
+    near = bounds.near(settings.inference, found)
     checked = cite.check(found.weights, said.text, made.passages, settings.answering, near)
     metrics.ANSWER_SECONDS.observe(time.monotonic() - began)
     metrics.QUESTIONS.labels("supported" if checked.supported else "refused").inc()

@@ -15,10 +15,12 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import metrics as figures
+from app.answer import bounds
 from app.api.context import Context, Here
 from app.index.follower import is_filled, lag
 from app.index.vectors import IndexUnavailableError
 from app.inference import InferenceRefusedError, InferenceUnavailableError
+from app.settings_of_models import Inference
 from app.store import models
 from app.store.database import reading
 
@@ -43,6 +45,7 @@ class Ready(BaseModel):
         description="Each part: ready, or why not.",
         examples=[{"database": "ready", "index": "index = being filled; the end of it", "inference": "ready"}],
     )
+    notes: list[str] = Field(default=[], description="What makes nothing unready and should be known.")
     error: str | None = Field(default=None, description="The first part that is not ready, and why.")
     help: str | None = Field(default=None, description="The next step.")
 
@@ -61,11 +64,20 @@ async def ready(here: Here) -> Response:
     body: dict[str, Any] = {
         "status": "not ready" if sick else "ready",
         "parts": {n: r or "ready" for n, r in parts.items()},
+        "notes": _notes(here.settings.inference),
     }
     if sick:
         name, reason = next(iter(sick.items()))
         body |= {"error": f"{name}: {reason}", "help": "journalctl -u rag-api"}
     return JSONResponse(body, 503 if sick else 200)
+
+
+def _notes(inference: Inference) -> list[str]:
+    return [
+        f"inference.distances = none for {one.model}; two that rag eval proposes, else refusals rest on the words alone"
+        for one in inference.embedders
+        if bounds.of(inference, one.model) is None
+    ]
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

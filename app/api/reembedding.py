@@ -1,5 +1,6 @@
 """Going over to another embedding model: begun, watched, taken back and finished by administrators."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -23,7 +24,7 @@ class IndexOfHost(BaseModel):
     """How one app host's index stands with the other model's vectors."""
 
     host: str
-    index: Literal["complete", "filling", "absent", "old release"]
+    index: Literal["complete", "filling", "absent", "without the model", "old release"]
 
 
 class Reembedding(BaseModel):
@@ -88,6 +89,8 @@ async def start_reembedding(_: Admin, by: By, here: Here, new_id: NewId) -> Reem
             change = models.change(connection, "for update")
             audit.note(connection, by, "reembedding.start", THING, {"model": str(following)})
         elif change.state == "held":
+            if held_up := _held_up(reembedding.hosts(connection, change.new), change.new):
+                raise Problem(409, held_up, "rag reembed status")
             models.move(connection, "embedding")
             audit.note(connection, by, "reembedding.start", THING, {"model": str(change.new)})
         elif change.state != "embedding":
@@ -104,6 +107,8 @@ async def go_back(_: Admin, by: By, here: Here) -> Reembedding:
     def work(connection: Connection) -> Reembedding:
         change = _under_way(connection)
         if change.state == "switched":
+            if held_up := _held_up(reembedding.hosts(connection, change.old), change.old):
+                raise Problem(409, held_up, "rag reembed status")
             if lacking := reembedding.counted(connection, change.old).lacking:
                 raise Problem(409, f"{change.old} = without vectors of {lacking} passages; all", "try again later")
             models.move(connection, "held")
@@ -214,9 +219,15 @@ def _shown(connection: Connection, here: Context) -> Reembedding:
         hosts=[IndexOfHost.model_validate({"host": one.name, "index": one.index}) for one in found],
         started_by=change.started_by,
         started_at=change.started_at,
-        problem=change.problem,
+        problem=change.problem or _held_up(found, change.other),
         next=NEXT[change.state],
     )
+
+
+def _held_up(found: Sequence[reembedding.Host], other: models.Kept) -> str | None:
+    if not (without := reembedding.without_model(found)):
+        return None
+    return f"site's file on {', '.join(without)} = without {other}; next_embedding_model, as elsewhere; deploy the site"
 
 
 NEXT: dict[State, str] = {

@@ -150,6 +150,8 @@ def _status(_: argparse.Namespace) -> int:
             indexes = client.indexes()
     show.line(health.status)
     show.table(("part", "state"), sorted(health.parts.items()))
+    for note in health.notes:
+        show.line(note)
     for index in indexes:
         late = f"{index.behind} changes behind, the first of {index.since:%Y-%m-%d %H:%M:%S %Z}" if index.since else ""
         show.line(f"index of {index.host}: {late or 'in step'}")

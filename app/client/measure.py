@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app import evaluate
 from app.client.client import Client
+from app.distances import proposed
 
 
 def measure(client: Client, collection: str, file: Path, figures: Path | None) -> None:
@@ -17,6 +18,7 @@ def measure(client: Client, collection: str, file: Path, figures: Path | None) -
     except evaluate.EvaluationError as error:
         raise ValueError(str(error)) from None
     result = evaluate.figures(questions, found, f"evaluation of {collection}")
-    sys.stdout.write(f"{evaluate.table({'all': result})}\n")
+    nearest = ((one.answerable, asked.nearest) for one, asked in zip(questions, found, strict=True))
+    sys.stdout.write(f"{evaluate.table({'all': result})}\n{proposed(nearest)}\n")
     if figures:
         figures.write_text(json.dumps([asdict(figure) for figure in result], indent=2) + "\n")

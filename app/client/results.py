@@ -238,6 +238,7 @@ class Conversation(Result):
 class Health(Result):
     status: str
     parts: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
 
 
 class Index(Result):

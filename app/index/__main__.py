@@ -46,7 +46,7 @@ def main() -> int:
         signal.signal(number, lambda *_: stopping.set())
     start_http_server(settings.listen.index_metrics, settings.listen.address, metrics.INDEX)
     listener = Listener(primary, changes.CHANNEL, stopping)
-    reporter = Reporter(primary, socket.gethostname())
+    reporter = Reporter(primary, socket.gethostname(), settings.inference)
     asyncio.run(_follow(indexes, reporter, listener, stopping, settings))
     return 0
 

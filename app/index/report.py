@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.index.follower import Follower
 from app.index.vectors import Progress
+from app.settings_of_models import Inference
 from app.store import positions
 from app.store.database import writing
 
@@ -27,9 +28,10 @@ PAUSE_SECONDS = 10.0
 class Reporter:
     """Tells beside the work and never holds it up; without a primary nothing is told."""
 
-    def __init__(self, primary: Engine, host: str) -> None:
-        self._primary, self._host = primary, host
+    def __init__(self, primary: Engine, host: str, inference: Inference) -> None:
+        self._primary, self._host, self._inference = primary, host, inference
         self._told: Told = {}
+        self._lacking: set[str] = set()
         self._look_at, self._tell_at = 0.0, 0.0
         self._telling: asyncio.Task[None] | None = None
 
@@ -40,6 +42,8 @@ class Reporter:
         self._look_at = time.monotonic() + MOVED_SECONDS
         progress = {one.kept.slot: await one.vectors.progress() for one in followers}
         known = {slot: one for slot, one in progress.items() if one}
+        # A host that could not embed a question with a model says so, however whole its index is.
+        self._lacking = {one.kept.slot for one in followers if self._inference.embedder(one.kept.space) is None}
         if known and (known != self._told or time.monotonic() >= self._tell_at):
             self._telling = asyncio.create_task(self._tell(followers[0].kept.slot, known))
 
@@ -48,7 +52,8 @@ class Reporter:
             if served in known:
                 positions.tell(connection, self._host, known[served].position)
             for slot, progress in known.items():
-                positions.tell_slot(connection, self._host, slot, progress.position, filled=progress.filled)
+                at = positions.WITHOUT_MODEL if slot in self._lacking else progress.position
+                positions.tell_slot(connection, self._host, slot, at, filled=progress.filled)
 
         try:
             await asyncio.to_thread(writing, self._primary, work, 0)

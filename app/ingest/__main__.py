@@ -16,7 +16,7 @@ from app.ingest.housekeeping import keep_house
 from app.ingest.reembed import reembed
 from app.ingest.worker import CONNECTIONS_PER_THREAD, threads, work
 from app.settings import ConfigurationError, load_or_refuse, refuse
-from app.store import jobs
+from app.store import jobs, positions
 from app.store.database import engine, reading
 
 COUNT_SECONDS = 5.0
@@ -48,13 +48,20 @@ def main() -> int:
 
 
 def _count(primary: Engine, stopping: threading.Event) -> None:
-    """Keep the queue's figures; while no primary answers they stay as they were."""
+    """Keep the site's figures; while no primary answers they stay as they were."""
+    told: set[str] = set()
     while not stopping.wait(COUNT_SECONDS):
         with contextlib.suppress(SQLAlchemyError):
             queue = reading(primary, jobs.queue, 0)
             for state in ("due", "paused", "held", "lapsed"):
                 metrics.JOBS.labels(state).set(getattr(queue, state))
             metrics.OLDEST_JOB_SECONDS.set(queue.oldest_seconds)
+            silence = reading(primary, positions.silence, 0)
+            for host, seconds in silence.items():
+                metrics.APP_HOST_SILENT_SECONDS.labels(host).set(seconds)
+            for host in told - set(silence):
+                metrics.APP_HOST_SILENT_SECONDS.remove(host)
+            told = set(silence)
 
 
 if __name__ == "__main__":

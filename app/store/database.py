@@ -187,7 +187,7 @@ def _pinged(servers: Servers, connection: Any, _record: Any, _proxy: Any) -> Non
             connection.autocommit = False
     except connection.Error as error:
         raise InvalidatePoolError from error
-    if servers.is_stale(shown):
+    if servers.should_be_left(connection.info.host, shown):
         raise InvalidatePoolError
 
 

@@ -22,6 +22,10 @@ SEEN_MINUTES = 10
 MOST_BEHIND = 10_000
 
 
+# Told in the place of how far a host is with a model that its site's file does not name.
+WITHOUT_MODEL = Position(xid=0, seq=-1)
+
+
 def tell(connection: Connection, host: str, position: Position) -> None:
     """Keep the host's position, and that it is there."""
     connection.execute(
@@ -45,6 +49,8 @@ class OfHost:
     host: str
     filled: bool | None
     position: tuple[int, int]
+    # Whether the host can embed a question with the model.
+    embeds: bool
     # Whether its release knows of models at all.
     knows: bool
 
@@ -62,7 +68,8 @@ def of_hosts(connection: Connection, slot: str) -> list[OfHost]:
         ),
         {"slot": slot, "minutes": SEEN_MINUTES},
     )
-    return [OfHost(row.host, row.filled, (row.xid, row.seq), row.knows) for row in rows]
+    without = (WITHOUT_MODEL.xid, WITHOUT_MODEL.seq)
+    return [OfHost(row.host, row.filled, (row.xid, row.seq), (row.xid, row.seq) != without, row.knows) for row in rows]
 
 
 def searchable_on(connection: Connection, documents: Sequence[Document]) -> dict[UUID, dict[str, bool]]:
@@ -99,6 +106,17 @@ def lags(connection: Connection) -> list[Lag]:
         {"most": MOST_BEHIND, "minutes": SEEN_MINUTES},
     )
     return [Lag(**row._mapping) for row in rows]
+
+
+def silence(connection: Connection) -> dict[str, float]:
+    """For how many seconds each host has told nothing; one that was not there for a week is not expected back."""
+    rows = connection.execute(
+        text(
+            "select host, extract(epoch from now() - seen_at) as seconds from index_positions"
+            " where seen_at > now() - interval '7 days'"
+        )
+    )
+    return {row.host: float(row.seconds) for row in rows}
 
 
 def _hosts(connection: Connection) -> dict[str, tuple[int, int]]:

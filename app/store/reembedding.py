@@ -16,7 +16,7 @@ class Host:
     """How one host's index stands with the model that is asked about."""
 
     name: str
-    # complete, filling, absent (it has not begun), old release
+    # complete, filling, absent (it has not begun), without the model (its site's file does not name it), old release
     index: str
 
 
@@ -62,6 +62,11 @@ def outdated(found: Sequence[Host]) -> list[str]:
     return [host.name for host in found if host.index == "old release"]
 
 
+def without_model(found: Sequence[Host]) -> list[str]:
+    """Hosts whose site's file does not name the model, so that they could not embed a question with it."""
+    return [host.name for host in found if host.index == "without the model"]
+
+
 def counted(connection: Connection, kept: Kept) -> Done:
     """How many passages there are, and how many have this model's vector."""
     return embeddings.count(connection, kept)
@@ -84,4 +89,6 @@ def _index(host: OfHost, last: tuple[int, int]) -> str:
         return "old release"
     if host.filled is None:
         return "absent"
+    if not host.embeds:
+        return "without the model"
     return "complete" if host.filled and host.position >= last else "filling"

@@ -5,6 +5,7 @@ libpq can go through a list of hosts too, but it forgets between two connections
 for it each time; while nobody leads, most of the time passes in such a wait, and a new primary is found late.
 """
 
+import contextlib
 import logging
 import os
 import random
@@ -16,6 +17,7 @@ from typing import Any
 
 import psycopg2
 
+from app import metrics
 from app.store import freshness
 from app.store.freshness import Freshness
 from app.store.patience import no_longer_than
@@ -59,7 +61,7 @@ class Servers:
                 try:
                     connection = psycopg2.connect(**login, host=host, port=self._port, target_session_attrs=kind)
                     shown = _asked(connection, freshness.SHOWN) if len(self._hosts) > 1 else None
-                    if not self._is_left_out(host, shown):
+                    if not self.is_left_out(host, shown):
                         return connection
                     behind[host] = (shown or 0, connection)
                 except (psycopg2.OperationalError, psycopg2.InterfaceError) as problem:
@@ -72,9 +74,19 @@ class Servers:
         silent = [f"{host} is silent" for host in self._hosts if host not in problems]
         raise psycopg2.OperationalError("; ".join([*problems.values(), *silent]))
 
-    def is_stale(self, shown: int | None) -> bool:
+    def should_be_left(self, host: str, shown: int | None) -> bool:
         """Whether who shows no more than this should be left for another server."""
-        return time.monotonic() > self._resort_until and self._freshness.is_stale(shown)
+        return time.monotonic() > self._resort_until and self.is_left_out(host, shown)
+
+    def is_left_out(self, host: str, shown: int | None) -> bool:
+        """Whether the server lacks something of longer ago than the bound; told by the journal and a figure."""
+        stale = self._freshness.is_stale(shown)
+        log.warning("DBG %s %s %s", host, shown, stale)
+        if stale and host not in self._stale:
+            log.warning("database = %s, left out; a replica that replays; make cluster on the controller", host)
+        (self._stale.add if stale else self._stale.discard)(host)
+        self._show(host)
+        return stale
 
     def watch(self, login: dict[str, Any]) -> None:
         """Follow the primary's position from now on, once for each process."""
@@ -89,6 +101,7 @@ class Servers:
             try:
                 connection = connection or self.connect(("read-write",), login)
                 self._freshness.note(_asked(connection, freshness.WRITTEN) or 0)
+                self._look_at_the_stale(login)
             except psycopg2.Error:
                 # Without a primary nothing is written; what was written before must be shown all the same.
                 connection = None
@@ -98,12 +111,18 @@ class Servers:
                 log.warning("database = position of the primary not seen; %s: %s", type(problem).__name__, problem)
             time.sleep(self._pause)
 
-    def _is_left_out(self, host: str, shown: int | None) -> bool:
-        stale = self._freshness.is_stale(shown)
-        if stale and host not in self._stale:
-            log.warning("database = %s, left out; a replica that replays; make cluster on the controller", host)
-        (self._stale.add if stale else self._stale.discard)(host)
-        return stale
+    def _look_at_the_stale(self, login: dict[str, Any]) -> None:
+        """Nobody who asks needs them while others are there, so that they are well again would be seen late."""
+        for host in self._stale.copy():
+            with contextlib.suppress(psycopg2.Error):
+                connection = psycopg2.connect(**login, host=host, port=self._port)
+                try:
+                    self.is_left_out(host, _asked(connection, freshness.SHOWN))
+                finally:
+                    connection.close()
+
+    def _show(self, host: str) -> None:
+        metrics.DATABASE_LEFT_OUT.labels(host).set(host in self._stale or host in self._silent_until)
 
     def _speaking(self) -> list[str]:
         with self._lock:
@@ -116,6 +135,7 @@ class Servers:
         with self._lock:
             watched = self._silent_until.get(host, 0) > time.monotonic()
             self._keep_silent(host, login)
+        self._show(host)
         if not watched:
             threading.Thread(target=self._watch, args=(host, login), daemon=True).start()
 
@@ -126,6 +146,7 @@ class Servers:
             time.sleep(PAUSE_SECONDS)
         with self._lock:
             self._silent_until.pop(host, None)
+        self._show(host)
 
     def _is_silent(self, host: str, login: dict[str, Any]) -> bool:
         began = time.monotonic()

@@ -61,6 +61,9 @@ def pair_of(site: Site, settings: str = SYNCHRONOUS, **database: int) -> Iterato
         environment, ports = configured(site, folder, primary.port, database)
         migrated = site.run("app.store.migrate", **environment)
         assert migrated.returncode == 0, migrated.stderr
+        # Until then the API would not be let in there, and keep to the primary.
+        may_connect = "select has_database_privilege('rag_read', 'rag', 'connect')"
+        wait_for("the replica shows the schema", lambda: asked(replica, may_connect) == [True], 30)
         environment = {**site.environment, **environment}
         command = ["gunicorn", "-c", "python:app.api.gunicorn", "app.api.main:application()"]
         base = f"http://127.0.0.1:{ports['api']}"

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import tomllib
 
 import httpx
@@ -83,6 +84,23 @@ def test_each_program_shows_its_own_figures_and_the_worker_the_queue(
     assert "rag_jobs" not in api + index
     assert "rag_index" not in api + worker
     assert "rag_requests" not in worker + index
+
+
+def test_an_app_host_that_tells_nothing_has_a_figure_of_its_silence(site: Site) -> None:
+    def silent(host: str) -> float | None:
+        return value(shown_by(site, "worker_metrics"), f'rag_app_host_silent_seconds{{host="{host}"}}')
+
+    site.worker.wait()
+    with site.database.begin() as connection:
+        for host, age in (("app7", "20 minutes"), ("app8", "8 days")):
+            statement = "insert into index_positions values (:host, '0', 0, null, now() - cast(:age as interval))"
+            connection.execute(text(statement), {"host": host, "age": age})
+    wait_for("it is shown", lambda: (silent("app7") or 0) >= 1200)
+    assert (silent(socket.gethostname()) or 0) < 600
+    assert silent("app8") is None
+    with site.database.begin() as connection:
+        connection.execute(text("delete from index_positions where host in ('app7', 'app8')"))
+    wait_for("it is gone with the host", lambda: silent("app7") is None)
 
 
 def test_the_queue_is_counted_by_state_and_its_oldest_job_has_an_age(

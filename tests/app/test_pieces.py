@@ -24,6 +24,7 @@ from app.settings import Answering, Ingest
 from app.settings_of_models import Inference
 from app.store import matching
 from app.store.passages import Passage
+from tests.app.site import SETTINGS
 
 LIMITS = Ingest().limits
 # Where what would be asked of it is told beforehand.
@@ -303,6 +304,9 @@ def test_a_passage_near_by_its_vector_answers_a_question_that_shares_no_words_wi
 @pytest.mark.parametrize(
     ("model", "distance", "about", "far"),
     [
+        ("told", 0.2, True, False),
+        ("told", 0.3, False, False),
+        ("told", 0.6, False, True),
         ("all-minilm:l6-v2", 0.3, True, False),
         ("all-minilm:l6-v2", 0.5, False, False),
         ("all-minilm:l6-v2", 0.7, False, True),
@@ -314,6 +318,7 @@ def test_how_near_is_near_depends_on_the_embedding_model(model: str, distance: f
     one = passage("VACUUM reclaims storage.")
     found = Found([Hit(one, 1.0, Standing(1, distance), None)], {}, nearest=distance, model=model)
 
-    assert bounds.near(found) == ({one.id} if about else set())
-    assert bounds.is_far(found) is far
-    assert not bounds.is_far(Found([], {}, model=model))
+    inference = SETTINGS.inference.model_copy(update={"distances": {"told": (0.25, 0.5)}})
+    assert bounds.near(inference, found) == ({one.id} if about else set())
+    assert bounds.is_far(inference, found) is far
+    assert not bounds.is_far(inference, Found([], {}, model=model))

@@ -48,6 +48,17 @@ def test_what_was_withdrawn_and_ended_counts_though_the_replica_does_not_show_it
     assert asked(pair.replica, "select pg_is_wal_replay_paused()") == [True]
     wait_for("nobody reads there", lambda: asked(pair.replica, still) == [0])
 
+    def left_out() -> list[str]:
+        figures = pair.http.get("/metrics").text.splitlines()
+        return [
+            one.rpartition(" ")[2] for one in figures if one.startswith('rag_database_left_out{server="127.0.0.2"}')
+        ]
+
+    assert left_out() == ["1.0"]
+    asked(pair.replica, "select pg_wal_replay_resume()::text")
+    # Nobody has to ask for anything.
+    wait_for("it is taken back", lambda: left_out() == ["0.0"], 5 * BOUND)
+
 
 def test_it_serves_while_there_is_nobody_else_and_again_once_it_shows_all(
     site: Site, pair: Pair, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app import evaluate
+from app.distances import proposed
 from app.evaluate import Asked, EvaluationError, Measured, Question, figures, first, hits, is_right, load, reciprocal
 from app.ingest.formats import parse
 from tests.bench import report as bench
@@ -64,7 +65,7 @@ def test_a_question_is_asked_in_every_mode_and_its_citations_are_opened() -> Non
             return httpx.Response(200, json={"items": [{"id": "1", "file_name": "contract.txt"}], "next": None})
         if path == "/api/v1/search":
             texts = ["Other words.", "It is 90 days."] if mode == "lexical" else ["It is 90 days."]
-            results = [{"document_id": "1", "text": text} for text in texts]
+            results = [{"document_id": "1", "text": text, "vector": {"rank": 1, "distance": 0.3}} for text in texts]
             return httpx.Response(200, json={"results": results, "degraded": None})
         if path == "/api/v1/questions":
             if len([path for path, _ in asked if path == "/api/v1/questions"]) == 1:
@@ -76,7 +77,7 @@ def test_a_question_is_asked_in_every_mode_and_its_citations_are_opened() -> Non
     with httpx.Client(transport=httpx.MockTransport(platform), base_url="http://rag.test") as http:
         found = Measured(http, "contracts").ask(NOTICE)
 
-    assert found == Asked({"vector": 1, "lexical": 2, "hybrid": 1}, True, (True, False), (True, False))
+    assert found == Asked({"vector": 1, "lexical": 2, "hybrid": 1}, True, (True, False), (True, False), 0.3)
     assert ("/api/v1/documents/1/passages/0", None) in asked
 
 
@@ -94,6 +95,15 @@ def test_a_file_that_cannot_be_used_is_refused_by_its_line(tmp_path: Path, name:
 
     with pytest.raises(EvaluationError, match=said):
         load(tmp_path / name)
+
+
+def test_distances_are_proposed_that_no_unanswerable_question_is_within_and_no_answerable_one_beyond() -> None:
+    answerable, others = [(True, 0.2), (True, 0.35), (True, 0.61), (True, None)], [(False, 0.37), (False, 0.8)]
+
+    assert proposed([*answerable, *others]) == (
+        "inference.distances = (0.36, 0.62); within 0.36: 2 of 3 answerable, 0 others; beyond 0.62: 1 of 2 others"
+    )
+    assert proposed(answerable).startswith("inference.distances = not proposed; questions that are answerable and")
 
 
 def test_without_a_key_nothing_is_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,9 @@ async function look() {
   const state = await response.json();
   const parts = state.parts ?? {};
   show(state.status === "ready", parts);
+  const notes = (state.notes ?? []).map((note) => element("li", {}, note));
+  byId("notes").replaceChildren(...notes);
+  byId("notes").hidden = notes.length === 0;
 }
 
 function show(ready, parts) {
