@@ -196,6 +196,8 @@ def test_collections_and_status(site: Site, rag: Shell, collection: str) -> None
     assert (well.returncode, well.stdout.splitlines()[0]) == (0, "ready")
     assert (sick.returncode, sick.stdout.splitlines()[0]) == (1, "not ready")
     assert "inference\tinference = " in sick.stdout
+    # What nobody measured is said, and makes nothing unready.
+    assert "inference.distances = none for standin-embed; two that rag eval proposes" in well.stdout
     assert f"index of {socket.gethostname()}: in step" in well.stdout
 
 
