@@ -42,7 +42,7 @@ def described(issuer: str, authority: str = "") -> Commands:
     + issuer: the provider's address
     + authority: the file of the CA that it is verified with; empty: Debian's
     """
-    said = problem(issuer, host.get_fact(Command, asking(issuer, authority)) or "")
+    said = problem(issuer, host.get_fact(Command, command=asking(issuer, authority)) or "")
     if said and host.name not in _told:
         _told.add(host.name)
         host.log_styled(f"{host.name}: {said}", fg="yellow", log_func=logger.warning)
