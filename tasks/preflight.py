@@ -134,8 +134,7 @@ def _recovery(site: Site, machine: Machine, found: Found) -> Iterator[str]:
         yield f"recovery = {who}; its end is needed; make cluster SITE={site.name}"
     elif "midway" in found:
         yield (
-            f"recovery = stopped midway; its end is needed; make restore SITE={site.name} IN_PLACE=1 with the same TO, "
-            "or with TO=before"
+            f"recovery = stopped midway; its end is needed; make restored-end SITE={site.name}, which says what goes on"
         )
 
 

@@ -74,7 +74,7 @@ def test_a_machine_that_fits_is_taken(prod: Site) -> None:
         (
             "app1",
             {"midway": ["yes"]},
-            "recovery = stopped midway; its end is needed; make restore SITE=prod",
+            "recovery = stopped midway; its end is needed; make restored-end SITE=prod",
         ),
         ("app1", {"vip": ["02:aa"], "peer": ["02:bb"]}, "vip.address = 198.51.100.100, which 02:aa answers; a free"),
     ],
