@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import httpx
@@ -183,12 +184,39 @@ def test_a_missing_canary_and_a_changed_document_fail_by_name_and_nothing_else_d
 @pytest.mark.lab
 @pytest.mark.recovery
 def test_the_weekly_drill_goes_to_a_random_moment_and_finds_a_damaged_copy(keeper: Keeper, backed_up: None) -> None:
-    keeper.fleet.ask(keeper.machine.name, "systemctl start rag-drill-weekly")
+    ask = partial(keeper.fleet.ask, keeper.machine.name)
+    newest = "awk '/^rag_backup_canary_number/ {print int($2)}' /var/lib/prometheus/node-exporter/rag_backup_wal.prom"
+    # On a new site the base backup may be of a moment ago, with no two canaries after it to choose a moment between.
+    enough = int(ask(newest)) + 4
+    wait_until(lambda: int(ask(newest)) >= enough, 90, "a few canaries after the base backup", every=2.0)
+    ask("systemctl start rag-backup")
+
+    ask("systemctl start rag-drill-weekly")
 
     evidence = keeper.evidence()
     assert evidence["kind"] == "drill-weekly"
     assert wrong(evidence) == {}
     assert {"moment", "control"} <= set(verdicts(evidence))
+
+
+@pytest.mark.lab
+@pytest.mark.recovery
+def test_a_scratch_that_is_too_small_is_said_before_anything_is_written(keeper: Keeper, backed_up: None) -> None:
+    planted = keeper.plant("small", FLIPPED, flip=False)
+    scratch = f"{planted.folder}/scratch"
+    owner = "mode=700,uid=rag-backup,gid=rag-backup"
+    keeper.fleet.ask(keeper.machine.name, f"mount -t tmpfs -o size=16m,{owner} tmpfs {scratch}")
+    try:
+        code, said = keeper.drill(planted.config)
+        evidence = keeper.evidence(planted.folder)
+    finally:
+        keeper.fleet.ask(keeper.machine.name, f"umount {scratch}")
+        keeper.remove("small")
+
+    assert code == 1, said
+    assert verdicts(evidence)["space"] == "fail"
+    assert f"df -h {scratch}/drill" in wrong(evidence)["space"]
+    assert "since space did not pass" in wrong(evidence)["restore"]
 
 
 @pytest.mark.lab

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from app.backup.repositories import KINDS
+from inventories import secrets
+from inventories.escrow import offline_password
 from inventories.settings import Machine
 from tests.lab.fleet import wait_until
 from tests.live.fleet import Fleet
@@ -373,6 +376,33 @@ print(json.dumps([first, second.new, second.lag, [one.original for one in there]
     # What the first one lost since is in the second one, and a new snapshot that needs none of it comes along.
     assert lost == ""
     assert figures['rag_backup_last_result{kind="copy"}'] == "1.0"
+
+
+@pytest.mark.role("backup")
+def test_the_line_that_was_written_down_opens_every_repository_and_brings_a_base_back(
+    machine: Machine, fleet: Fleet
+) -> None:
+    found = fleet.python(
+        machine.name,
+        """
+import os, subprocess, tempfile
+from pathlib import Path
+def restic(kind, *words):
+    command = ["restic", "-r", f"/var/lib/rag-backup/repositories/{kind}", "--no-cache", "--no-lock", "--json", *words]
+    known = {"PATH": os.environ["PATH"], "RESTIC_PASSWORD": values["password"]}
+    return subprocess.run(command, env=known, capture_output=True).returncode
+opened = {kind: restic(kind, "snapshots") for kind in values["kinds"]}
+with tempfile.TemporaryDirectory() as folder:
+    part = ("--include", "/data/global", "--include", "/data/PG_VERSION")
+    code = restic("base", "restore", "latest", "--target", folder, "--verify", *part)
+    files = [name for name in ("global/pg_control", "PG_VERSION") if (Path(folder) / "data" / name).stat().st_size]
+print(json.dumps([opened, code, files]))
+""",
+        password=offline_password(secrets.age_key_of(fleet.site.name)),
+        kinds=list(KINDS),
+    )
+
+    assert found == [dict.fromkeys(KINDS, 0), 0, ["global/pg_control", "PG_VERSION"]]
 
 
 @pytest.mark.role("etcd")

@@ -78,6 +78,18 @@ def test_the_page_is_whole_needs_nothing_else_and_lets_no_text_become_markup() -
     assert read.seen.count("svg") == 3
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
+    assert "default-src 'none'" in text
+
+
+def test_the_page_says_what_failed_and_what_is_usual_without_being_opened() -> None:
+    text = page("lab: drills", [drill(19, rto_seconds=20.0), drill(20), FAILED])
+
+    assert '<p class="fail">The last drill, 2026-11-21 05:00 UTC: fail, documents: documents = 1 of 60 changed' in text
+    assert "1 of these 3 did not pass" in text
+    assert "last 7.5 s; half of 2 up to 13.8 s, the longest 20.0 s" in text
+    # One that did not come so far is not left out of the trend.
+    assert chart([drill(20), FAILED], "rto_seconds").count("not reached, documents: ") == 1
+    assert '<summary>1 of 2 <span class="fail">documents: documents = 1 of 60' in text
 
 
 @pytest.mark.parametrize("known", [[], [FAILED], [drill(20)], [drill(20), drill(21, rto_seconds=0.0)]])

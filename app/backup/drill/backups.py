@@ -20,6 +20,8 @@ from app.backup.spool import SEGMENT_BYTES, segment_of
 
 # Bases are daily: two hours for one that was late or long.
 BASE_HOURS = 26
+# From a write until it is surely in a snapshot that begins then.
+SURELY = timedelta(seconds=2)
 # Room for the control where the copy takes none: two small folders and one pack.
 SPOILT_BYTES = 256 * 1024 * 1024
 # The smallest file of a base that no server starts without.
@@ -44,7 +46,7 @@ def reaching(
     bases: Sequence[Snapshot], wals: Sequence[Snapshot], moment: datetime, proof: datetime, recoveries: Recoveries
 ) -> Chosen:
     """The base that a restore to the moment takes, and WAL of after ``proof``: a write that shows that it passed."""
-    later = _chosen(bases, wals, proof + timedelta(seconds=2), recoveries)
+    later = _chosen(bases, wals, proof + SURELY, recoveries)
     return Chosen(_chosen(bases, wals, moment, recoveries).base, later.wal)
 
 

@@ -132,21 +132,27 @@ def _listed(numbers: Sequence[int]) -> str:
 
 
 def between(
-    found: Sequence[Canary], since: datetime, chance: random.Random, recoveries: Recoveries = NEVER
+    found: Sequence[Canary], span: tuple[datetime, datetime], chance: random.Random, recoveries: Recoveries = NEVER
 ) -> tuple[datetime, Canary, Canary]:
     """
-    A random moment between two canaries, not close to either, and both of them.
+    A random moment between two canaries of that span, not close to either, and both of them.
 
     Between canaries of two histories, and while the site was being recovered, there is none that can be brought back.
     """
+    since, until = span
     # A canary's time is taken a moment before it is committed.
     gaps = [
         (earlier, later)
         for earlier, later in itertools.pairwise(found)
-        if earlier.at > since and later.at - earlier.at > timedelta(seconds=1) and _of_one(earlier, later, recoveries)
+        if since < earlier.at
+        and later.at <= until
+        and later.at - earlier.at > timedelta(seconds=1)
+        and _of_one(earlier, later, recoveries)
     ]
     if not gaps:
-        raise CheckError(f"window = no two canaries since {since:%Y-%m-%d %H:%M:%S}; a base older than a minute")
+        raise CheckError(
+            f"window = no two canaries from {since:%Y-%m-%d %H:%M:%S} to {until:%H:%M:%S}; a base older than a minute"
+        )
     earlier, later = chance.choice(gaps)
     return earlier.at + (later.at - earlier.at) * chance.uniform(0.4, 0.6), earlier, later
 

@@ -231,7 +231,9 @@ def _stopped(server: Server) -> str:
 def _moment(drill: Drill) -> str:
     """Another recovery, to a moment that nobody chose."""
     recoveries = recoveries_of(drill.settings)
-    moment, last, proof = database.between(drill.canaries, drill.bases[0].at, random.SystemRandom(), recoveries)
+    # The write that shows that the moment has passed must be in a snapshot, too.
+    span = (drill.bases[0].at, drill.wals[-1].at - backups.SURELY)
+    moment, last, proof = database.between(drill.canaries, span, random.SystemRandom(), recoveries)
     drill.evidence.moment = moment.astimezone(UTC).isoformat()
     chosen = backups.reaching(drill.bases, drill.wals, moment, proof.at, recoveries)
     drill.evidence.note("moment-base", chosen.base)
