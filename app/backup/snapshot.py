@@ -69,9 +69,14 @@ def _kept(wal: Repository) -> Snapshot | None:
 
 
 def _before(settings: Settings, start: int) -> list[spool.Segment]:
-    """Segments that end before that place, oldest first."""
+    """Segments that end before that place, oldest first, up to the first of this hour: no snapshot of it stays yet."""
     known = sorted(spool.examine(settings.spool).segments, key=lambda one: one.number)
-    return list(takewhile(lambda one: one.start + spool.SEGMENT_BYTES <= start, known))
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0).timestamp()
+
+    def may_go(one: spool.Segment) -> bool:
+        return one.start + spool.SEGMENT_BYTES <= start and (settings.spool / one.name).stat().st_mtime < hour
+
+    return list(takewhile(may_go, known))
 
 
 def _site_taken(settings: Settings) -> bool:

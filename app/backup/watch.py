@@ -48,7 +48,7 @@ def watch(settings: Settings, state: State, stopping: threading.Event) -> None:
     """Look until told to stop; whatever fails is looked at again."""
     session: Any = None
     with contextlib.ExitStack() as stack:
-        due = 0.0
+        due, blind = 0.0, ""
         while not stopping.wait(LOOK_SECONDS):
             state.looked = time.monotonic()
             singing = time.monotonic() >= due
@@ -74,7 +74,12 @@ def watch(settings: Settings, state: State, stopping: threading.Event) -> None:
                 notify(status=words(settings, state))
             except OSError as error:
                 # A full disk, or a file that got its last name just now: the next look tells.
-                say(f"spool = not looked at ({error}); a folder that can be read and written; df -h {settings.folder}")
+                said = (
+                    f"spool = not looked at ({error}); a folder that can be read and written; df -h {settings.folder}"
+                )
+                if said != blind:
+                    say(said)
+                blind = said
 
 
 def _sing(session: Any, settings: Settings, state: State) -> None:

@@ -128,6 +128,13 @@ def test_a_password_in_the_second_repositorys_address_is_refused_and_not_shown(s
     assert there("sftp://backup@example.org//srv/rag")
 
 
+def test_log_of_this_hour_stays_and_asks_no_repository_every_few_seconds(settings: Settings) -> None:
+    (settings.spool / spool.Segment(1, 1, whole=True).name).write_bytes(b"x")
+    settings.newest_base.write_text(json.dumps({"system_identifier": 1, "started_lsn": "0/5000028"}))
+
+    assert snapshot._trimmed(settings, Repository("/nowhere", Path("/nowhere"))) == 0
+
+
 def test_a_segment_that_got_its_name_while_restic_read_is_read_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
