@@ -1,9 +1,13 @@
 """Real repositories for the tests, by the backup hosts' own restic, with snapshots of whatever time is wanted."""
 
 import base64
+import functools
 import hashlib
 import json
 import os
+import shutil
+import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,12 +43,25 @@ def keeper_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 def made(settings: Settings, *kinds: Kind) -> None:
     """Empty repositories of these kinds."""
     for kind in kinds:
-        settings.repository(kind).mkdir(parents=True)
-        restic.init(of(settings, kind))
-        opened_at_once(of(settings, kind))
+        empty(settings, settings.repository(kind))
 
 
-def opened_at_once(repository: Repository) -> None:
+def empty(settings: Settings, place: Path) -> None:
+    """One there, made once for all tests: the same chunks in each, as where one is the copy of another."""
+    template = Path(_template().name) / "repository"
+    if not template.exists():
+        repository = replace(of(settings, "any"), location=str(template))
+        restic.init(repository)
+        _opened_at_once(repository)
+    shutil.copytree(template, place)
+
+
+@functools.cache
+def _template() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="rag-repository-")
+
+
+def _opened_at_once(repository: Repository) -> None:
     """
     Its only key as one that costs no half second of computing, as restic makes them on purpose: tests open it often.
 

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.backup import copying, fetch, maintain, restic, snapshot, spool
 from app.backup.settings import Settings
-from tests.app.repositories import keeper_in, made, of, taken
+from tests.app.repositories import empty, keeper_in, made, of, taken
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -163,6 +163,8 @@ def test_the_last_backup_before_a_recovery_in_place_outlives_maintenance_here_an
     last = logs[1]
     told = {"at": last.at.isoformat(), "base": "", "log": last.id, "done": False, "breaks": []}
     (settings.folder / "recovery.json").write_text(json.dumps(told))
+    for kind in ("wal", "base"):
+        empty(settings, tmp_path / "elsewhere" / kind)
     second = settings.second.model_copy(update={"repository": str(tmp_path / "elsewhere")})
     settings = settings.model_copy(update={"second": second})
 
@@ -189,8 +191,8 @@ def test_copies_of_copies_are_known_by_the_first_one(
     def on(name: str, place: object) -> Settings:
         return settings.model_copy(update={"folder": tmp_path / name, "second": place})
 
-    for name in ("anew", "again"):
-        (tmp_path / name / "repositories").mkdir(parents=True)
+    for name in ("second", "third", "anew/repositories", "again/repositories"):
+        empty(settings, tmp_path / name / "base")
     assert copying._copied(on(".", second), "base", None).new == 2
     assert fetch.run(on("anew", second)) == 0
     there = copying._copied(on("anew", third), "base", None)

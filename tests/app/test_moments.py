@@ -17,6 +17,7 @@ import pytest
 
 from app.backup import leftovers, recovered, restore
 from app.backup.restore import Request, restored
+from app.backup.room import kept
 from app.backup.settings import Settings
 from app.backup.window import window
 from tests.app.repositories import keeper_in, made, of, taken
@@ -139,7 +140,8 @@ def restore_of(keeper: Keeper, to: datetime | None) -> dict[str, Any]:
 
     def work() -> None:
         try:
-            told = restored(keeper.settings, Request(to), keeper.settings.scratch / "restored")
+            with kept(keeper.settings, "rag-restored") as room:
+                told = restored(keeper.settings, Request(to), keeper.settings.scratch / "restored", room)
         except (recovered.RecoveryError, restore.OutsideError) as error:
             told = {"error": str(error)}
         (keeper.settings.scratch / "told.json").write_text(json.dumps(told))
