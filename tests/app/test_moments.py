@@ -105,20 +105,30 @@ def keeper(place: Path) -> Iterator[Keeper]:
                 shutil.chown(folder, postgres)
         where = ["-h", source.address, "-p", str(source.port), "-U", "postgres"]
         receive = [str(source.programs / "pg_receivewal"), *where, "-D", str(settings.spool), "--synchronous"]
-        receiver = subprocess.Popen([*receive, "--status-interval=1"], cwd="/", user=postgres)
-        written = {1: sing(source, 1)}
-        wait_for("the log is received", lambda: received(source, settings.spool))
-        copy = [str(source.programs / "pg_basebackup"), *where, "-D", str(staging / "data"), "-X", "none", "-c", "fast"]
-        subprocess.run([*copy, "--no-sync"], check=True, cwd="/", user=postgres)
-        base = taken(of(settings, "base"), staging, "base")
-        written |= {2: sing(source, 2)}
-        wait_for("the second canary is received", lambda: received(source, settings.spool))
-        stale = place / "stale"
-        shutil.copytree(settings.spool, stale)
-        written |= {number: sing(source, number) for number in (3, 4)}
-        wait_for("all is received", lambda: received(source, settings.spool))
-        receiver.kill()
-        receiver.wait(20)
+        with subprocess.Popen([*receive, "--status-interval=1"], cwd="/", user=postgres) as receiver:
+            try:
+                written = {1: sing(source, 1)}
+                wait_for("the log is received", lambda: received(source, settings.spool))
+                copy = [
+                    str(source.programs / "pg_basebackup"),
+                    *where,
+                    "-D",
+                    str(staging / "data"),
+                    "-X",
+                    "none",
+                    "-c",
+                    "fast",
+                ]
+                subprocess.run([*copy, "--no-sync"], check=True, cwd="/", user=postgres)
+                base = taken(of(settings, "base"), staging, "base")
+                written |= {2: sing(source, 2)}
+                wait_for("the second canary is received", lambda: received(source, settings.spool))
+                stale = place / "stale"
+                shutil.copytree(settings.spool, stale)
+                written |= {number: sing(source, number) for number in (3, 4)}
+                wait_for("all is received", lambda: received(source, settings.spool))
+            finally:
+                receiver.kill()
         source.stop()
         yield Keeper(settings, stale, written, base.at)
 
