@@ -60,6 +60,8 @@ def kept(settings: Settings, name: str) -> Iterator[Room]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RoomError(f"{name} = another one works; its end is needed; systemctl status '{name}*'") from None
+        # What it asked for the last time is nobody's any more.
+        file.truncate(0)
         yield Room(name, places, file)
 
 

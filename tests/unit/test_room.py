@@ -56,6 +56,15 @@ def test_what_two_works_ask_for_does_not_fit_twice(settings: Settings, disks: Di
         assert "kept" not in base.more((settings.staging, 60 * MB))
 
 
+def test_who_has_not_asked_yet_keeps_nothing_of_the_last_time(settings: Settings, disks: Disks) -> None:
+    disks({"": 100})
+    with kept(settings, "rag-drill") as drill:
+        drill.more((settings.scratch, 60 * MB))
+
+    with kept(settings, "rag-drill"), kept(settings, "rag-base") as base:
+        assert "kept" not in base.more((settings.staging, 60 * MB))
+
+
 def test_what_is_filled_by_now_is_not_kept_twice(settings: Settings, disks: Disks) -> None:
     with kept(settings, "rag-drill") as drill, kept(settings, "rag-base") as base:
         disks({"": 100})
