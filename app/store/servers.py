@@ -81,7 +81,6 @@ class Servers:
     def is_left_out(self, host: str, shown: int | None) -> bool:
         """Whether the server lacks something of longer ago than the bound; told by the journal and a figure."""
         stale = self._freshness.is_stale(shown)
-        log.warning("DBG %s %s %s", host, shown, stale)
         if stale and host not in self._stale:
             log.warning("database = %s, left out; a replica that replays; make cluster on the controller", host)
         (self._stale.add if stale else self._stale.discard)(host)
