@@ -6,6 +6,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,10 +20,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from app.backup import leftovers, recovered
-from app.backup.recovered import RecoveryError, Server, prepared, running
+from app.backup import leftovers, primary, receive, recovered, watch
+from app.backup.recovered import Listen, RecoveryError, Server, prepared, running
 from app.backup.restore import listen_of
-from app.backup.settings import Cluster
+from app.backup.settings import Cluster, Settings
+from app.backup.watch import State
 from inventories import secrets
 from inventories.certificates import Certificate
 from tasks.pki import Authority, signed
@@ -79,6 +81,15 @@ def written(source: PostgreSQL, *numbers: int) -> dict[int, datetime]:
     return moments
 
 
+def streaming(source: PostgreSQL) -> bool:
+    connection = psycopg2.connect(host=source.address, port=source.port, user="postgres", dbname="postgres")
+    with connection, connection.cursor() as cursor:
+        cursor.execute("select exists (select from pg_stat_replication where state = 'streaming')")
+        found = cursor.fetchone()[0]
+    connection.close()
+    return bool(found)
+
+
 def rows(server: Server) -> list[int]:
     connection = psycopg2.connect(server.dsn())
     with connection, connection.cursor() as cursor:
@@ -114,7 +125,8 @@ def backup(place: Path) -> Backup:
         receive = [str(source.programs / "pg_receivewal"), *where, "-D", str(wal)]
         receiver = subprocess.Popen(receive, cwd="/", user="postgres" if os.geteuid() == 0 else None)
         moments = written(source, 1, 2)
-        wait_for("the log is being received", lambda: any(wal.glob("*.partial")))
+        # A receiver that is still making its first file is not waited for by a server that stops.
+        wait_for("the log is being received", lambda: any(wal.glob("*.partial")) and streaming(source))
         copy = [str(source.programs / "pg_basebackup"), *where, "-D", str(base / "data"), "-X", "none", "-c", "fast"]
         subprocess.run([*prefix, *copy, "--no-sync"], check=True, cwd="/")
         moments |= written(source, 3)
@@ -165,14 +177,14 @@ def test_everything_that_was_received_is_there_and_writes_are_taken(copied: Back
     as_postgres(work)
 
 
-def certified(folder: Path, authority: Authority, service: str, machine: str) -> Path:
-    """A service's certificate on a machine, as the deploy signs it; the key beside it."""
+def certified(folder: Path, authority: Authority, service: str, machine: str, at: datetime | None = None) -> Path:
+    """A service's certificate on a machine, as the deploy signs it, now or at that time; the key beside it."""
     key = ec.generate_private_key(ec.SECP256R1())
     asked = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
     wanted = Certificate(service, "postgres", (machine, "localhost"), ("127.0.0.1",))
     text = asked.public_bytes(serialization.Encoding.PEM).decode()
     path = folder / f"{service}-{machine}"
-    path.with_suffix(".crt").write_bytes(signed(wanted, machine, text, authority, datetime.now(UTC)))
+    path.with_suffix(".crt").write_bytes(signed(wanted, machine, text, authority, at or datetime.now(UTC)))
     private = path.with_suffix(".key")
     private.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -190,32 +202,81 @@ def copies(server: Server, shown: Path, authority: Path) -> str:
     return done.stderr if done.returncode else ""
 
 
-def test_a_restored_copy_is_copied_with_the_certificate_of_a_database_machines_postgresql_alone(copied: Backup) -> None:
+def authority_in(folder: Path) -> Authority:
+    """A site's authority, whose certificate lies there as ca.crt."""
+    pem = secrets._authority_key()
+    root = folder / "ca.crt"
+    root.write_text(secrets._authority_certificate("lab", "authority", pem))
+    signer = serialization.load_pem_private_key(pem.encode(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    return Authority(x509.load_pem_x509_certificate(root.read_bytes()), signer)
+
+
+def shown_by(folder: Path, certificate: Path, port: int = 5432) -> Settings:
+    """A backup host's settings, with this certificate."""
+    made = settings_in(folder)
+    cluster = {
+        "hosts": ["127.0.0.1"], "port": port, "name": "postgres", "user": "replicator",
+        "ssl_root_cert": str(folder / "ca.crt"), "ssl_cert": f"{certificate}.crt", "ssl_key": f"{certificate}.key",
+    }  # fmt: skip
+    return made.model_copy(update={"cluster": Cluster.model_validate(cluster)})
+
+
+@pytest.fixture
+def pki(copied: Backup) -> Path:
+    """A folder that PostgreSQL's user may fill."""
+    folder = copied.base.parent / "pki"
+    folder.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+    return folder
+
+
+def test_a_restored_copy_is_copied_with_the_certificate_of_a_database_machines_postgresql_alone(
+    copied: Backup, pki: Path
+) -> None:
     def work() -> None:
-        folder = copied.base.parent / "pki"
-        folder.mkdir()
-        pem = secrets._authority_key()
-        root = folder / "ca.crt"
-        root.write_text(secrets._authority_certificate("lab", "authority", pem))
-        signer = serialization.load_pem_private_key(pem.encode(), None)
-        assert isinstance(signer, ec.EllipticCurvePrivateKey)
-        authority = Authority(x509.load_pem_x509_certificate(root.read_bytes()), signer)
-        ours = certified(folder, authority, "backup", "ops1")
-        cluster = {"hosts": ["db1"], "ssl_root_cert": root, "ssl_cert": f"{ours}.crt", "ssl_key": f"{ours}.key"}
-        settings = settings_in(folder).model_copy(
-            update={"cluster": Cluster.model_validate({name: str(each) if name != "hosts" else each
-                                                       for name, each in cluster.items()})}
-        )  # fmt: skip
+        authority = authority_in(pki)
+        settings = shown_by(pki, certified(pki, authority, "backup", "ops1"))
         listen = listen_of(settings, {"db1": "127.0.0.1"})
         with running(prepared(copied.base, copied.wal, port=free_port(), listen=listen), 60) as server:
             shown = [("postgresql", "db1"), ("patroni", "db1"), ("node-exporter", "db1"), ("postgresql", "db2")]
-            said = [copies(server, certified(folder, authority, *one), root) for one in shown]
+            said = [copies(server, certified(pki, authority, *one), pki / "ca.crt") for one in shown]
         assert said[0] == ""
         assert all("certificate authentication failed" in one for one in said[1:]), said
 
-    # The folder is made as root and used as PostgreSQL's user.
-    copied.base.parent.chmod(0o777)
     as_postgres(work)
+
+
+@pytest.mark.parametrize("days", [100, -1], ids=["expired", "of a clock that was ahead"])
+def test_a_receiver_whose_certificate_is_of_another_time_says_so_and_has_not_received(
+    copied: Backup, pki: Path, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(pki))
+
+    def work() -> None:
+        (pki / "backup-password").write_text("unused")
+        authority = authority_in(pki)
+        good = certified(pki, authority, "backup", "ops1")
+        bad = certified(pki, authority, "backup", "ops2", datetime.now(UTC) - timedelta(days=days))
+        hba = ("hostssl all replicator 127.0.0.1/32 trust clientcert=verify-ca",)
+        listen = Listen("127.0.0.1", hba, (), f"{good}.crt", f"{good}.key", str(pki / "ca.crt"))
+        with running(prepared(copied.base, copied.wal, port=free_port(), listen=listen), 60) as server:
+            state = State()
+            settings = shown_by(pki, bad, server.port)
+            problem, began = receive._once(settings, state, threading.Event())
+            with primary.connected(settings.model_copy(update={"cluster": shown_as(settings, good)})):
+                pass
+        assert "primary = none that lets us in" in problem
+        assert "certificate" in problem, problem
+        assert not began
+        assert watch._figures(settings, state)["rag_backup_wal_receiving"][1] == 0
+
+    as_postgres(work)
+
+
+def shown_as(settings: Settings, certificate: Path) -> Cluster:
+    return settings.cluster.model_copy(update={"ssl_cert": f"{certificate}.crt", "ssl_key": f"{certificate}.key"})
 
 
 def test_a_moment_is_reached_and_what_came_after_it_is_not_there(copied: Backup) -> None:
