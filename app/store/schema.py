@@ -12,7 +12,7 @@ from app.settings import ConfigurationError
 
 # A program of before a migration has to read it, so it lies where every program looks already, with its revision.
 SERVES = "{revision} serves "
-_TOLD = "select coalesce(obj_description(to_regclass('alembic_version'), 'pg_class'), '')"
+TOLD = "select coalesce(obj_description(to_regclass('alembic_version'), 'pg_class'), '')"
 
 
 class Scripts:
@@ -59,5 +59,10 @@ class Scripts:
 
 def served(connection: Connection, revision: str) -> str | None:
     """What a program must know at least to work in this revision of the schema; None where no migration told."""
-    told, prefix = str(connection.execute(text(_TOLD)).scalar_one()), SERVES.format(revision=revision)
+    return oldest(str(connection.execute(text(TOLD)).scalar_one()), revision)
+
+
+def oldest(told: str, revision: str) -> str | None:
+    """The same out of what the database tells."""
+    prefix = SERVES.format(revision=revision)
     return told.removeprefix(prefix) if told.startswith(prefix) else None

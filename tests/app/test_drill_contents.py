@@ -16,7 +16,8 @@ from app.backup import manifest
 from app.backup.drill import contents, golden
 from app.backup.drill.checks import CheckError
 from app.backup.recovered import Server
-from app.store import changes, migrate
+from app.store import changes
+from app.store.schema import Scripts
 from tests.app.servers import postgresql
 
 PROSE = "The notice period of the contract with Halden is ninety days from the first of a month."
@@ -91,7 +92,7 @@ def made() -> Iterator[Restored]:
         admin.dispose()
         pool = create_engine(f"{address}/rag")
         with pool.begin() as connection:
-            command.upgrade(migrate._alembic(connection), "head")
+            command.upgrade(Scripts(connection).config, "head")
         yield Restored(Reached(Path(folder), server.port, server.programs), pool)
         pool.dispose()
 
@@ -164,6 +165,26 @@ def test_a_table_of_somebody_elses_may_have_been_dropped_since_the_base_one_of_t
         assert "feedback, scratch dropped since" in contents.tables(restored.server, counted | {"schema": "0001"})
     finally:
         restored.does("alter table lost rename to feedback")
+
+
+def test_a_drill_works_in_the_schema_of_a_later_release_that_serves_this_one_and_in_no_other(
+    restored: Restored,
+) -> None:
+    roles = [role for role in contents.ROLES if role != "rag_owner"]
+    for role in roles:
+        restored.does(f"create role {role}")
+    counted = restored.counted()
+    known = counted["schema"]
+    assert contents.schema(restored.server, counted) == f"{known}, this release's"
+
+    restored.does("update alembic_version set version_num = '9999'")
+    try:
+        with pytest.raises(CheckError, match="schema = 9999; one that this release knows"):
+            contents.schema(restored.server, counted)
+        restored.does(f"comment on table alembic_version is '9999 serves {known}'")
+        assert contents.schema(restored.server, counted) == "9999 of a later release, in which this one works"
+    finally:
+        restored.does("update alembic_version set version_num = :known", known=known)
 
 
 def asked(restored: Restored) -> list[str]:

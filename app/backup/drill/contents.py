@@ -13,6 +13,7 @@ from app.backup.drill.checks import CheckError
 from app.backup.drill.database import connected, one
 from app.backup.recovered import Server
 from app.store import migrate
+from app.store.schema import TOLD, oldest
 
 ROLES = ("rag", "rag_owner", "rag_read", "rag_backup")
 # A change's time is that of its transaction's beginning, which may be a little before the rows were counted.
@@ -97,7 +98,7 @@ def passages(server: Server, expected: Mapping[str, Any]) -> str:
 
 
 def schema(server: Server, expected: Mapping[str, Any]) -> str:
-    """This release's schema, or an earlier one that it can migrate, not older than the base's; and the roles."""
+    """One in which this release works or which it can migrate, not older than the base's; and the roles."""
     config = Config()
     config.set_main_option("script_location", str(Path(migrate.__file__).parent / "migrations"))
     known = ScriptDirectory.from_config(config)
@@ -105,10 +106,13 @@ def schema(server: Server, expected: Mapping[str, Any]) -> str:
     order = [script.revision for script in known.walk_revisions()][::-1]
     with connected(server) as cursor:
         current = one(cursor, "select version_num from alembic_version")
+        serves = oldest(one(cursor, TOLD), current)
         cursor.execute("select rolname from pg_roles")
         missing = sorted(set(ROLES) - {name for (name,) in cursor.fetchall()})
     if missing:
         raise CheckError(f"roles = without {', '.join(missing)}; those of the application")
+    if current not in order and serves in order:
+        return f"{current} of a later release, in which this one works"
     if current not in order:
         raise CheckError(f"schema = {current}; one that this release knows, up to {head}")
     if expected["schema"] in order and order.index(current) < order.index(expected["schema"]):
