@@ -131,7 +131,7 @@ def alone(stage: Stage, writes: Sequence[Write], where: str) -> list[Figure]:
     kept = set(stored)
     last = max((write.ended for write in writes if write.id in kept), default=min(write.started for write in writes))
     seconds = max(write.ended for write in writes) - last
-    copying = copied(stage, copy.bytes)
+    copying = copied(stage)
     restored.end(stage.site, machine)
     laid = copy.seconds["base"] + copy.seconds["log"]
     return [
@@ -139,18 +139,18 @@ def alone(stage: Stage, writes: Sequence[Write], where: str) -> list[Figure]:
         at_most(AREA, "time of writes missing, only the repository survives", seconds, "s", 30, 1, where),
         at_most(AREA, "restored beside production", sum(copy.seconds.values()), "s", None, 1, where),
         at_most(AREA, "bytes laid down", copy.bytes / 1e6, "MB", None, 1, where),
-        at_least(AREA, "restore's rate as a part of cp's", copying / laid, "", 0.6, 1, where),
+        at_least(AREA, "restore's rate as a part of cp's", copy.bytes / laid / copying, "", 0.6, 1, where),
     ]
 
 
-def copied(stage: Stage, size: int) -> float:
-    """Seconds that cp and sync take for as many bytes on the same disk."""
+def copied(stage: Stage) -> float:
+    """Bytes a second of cp -a and sync, of what was restored, beside it on the same disk."""
     script = (
-        f"cd {restored.COPY} && mkdir ../cp && head -c {size} /dev/urandom > ../cp/from && sync && "
-        "began=$(date +%s.%N) && cp ../cp/from ../cp/to && sync ../cp/to && echo $began $(date +%s.%N); rm -rf ../cp"
+        f"cd {restored.COPY} && mkdir ../cp && began=$(date +%s.%N) && cp -a . ../cp/ && sync -f ../cp && "
+        "echo $began $(date +%s.%N) $(du -sb ../cp | cut -f 1); rm -rf ../cp"
     )
-    began, ended = stage.cluster.shell(stage.keeper, script, 900).split()
-    return float(ended) - float(began)
+    began, ended, size = stage.cluster.shell(stage.keeper, script, 900).split()
+    return int(size) / (float(ended) - float(began))
 
 
 def alive(stage: Stage, writes: Sequence[Write], where: str) -> list[Figure]:
