@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.app import formats
-from tests.app.servers import Process, free_port, ours
+from tests.app.servers import Process, free_port, ours, wait_for
 from tests.app.site import PASSWORD, Person, Site
 
 QUESTION = "Does the zebra's wallpaper cost ninety farthings?"
@@ -31,6 +31,16 @@ def since_now(process: Process) -> Lines:
     return read
 
 
+def lines_of(lines: Lines, request_id: str) -> list[dict[str, Any]]:
+    """Those of one request; they are written after its answer was sent."""
+
+    def found() -> list[dict[str, Any]]:
+        return [line for line in lines() if line.get("request_id") == request_id]
+
+    wait_for("a line of the request", found)
+    return found()
+
+
 def test_every_line_of_every_program_is_one_json_object(site: Site, admin: Person, collection: str) -> None:
     admin.settled(admin.upload(collection, "contract.txt", formats.contract("contract.txt")))
 
@@ -48,7 +58,7 @@ def test_the_request_id_of_an_answer_finds_its_line_which_names_the_person(
     answer = admin.call("GET", "/api/v1/collections/nowhere")
     user = admin.get("/api/v1/me")["id"]
 
-    (line,) = [line for line in lines() if line.get("request_id") == answer.json()["request_id"]]
+    (line,) = lines_of(lines, answer.json()["request_id"])
     assert (line["event"], line["method"], line["status"]) == ("request", "GET", 404)
     assert line["route"] == "/api/v1/collections/{name}"
     assert line["user"] == user
@@ -58,7 +68,7 @@ def test_an_id_that_the_caller_chose_cannot_break_a_line(site: Site, admin: Pers
     chosen = '", "user": "somebody else'
     site.http.get("/api/v1/me", headers={"x-request-id": chosen})
 
-    (line,) = [line for line in lines() if line.get("request_id") == chosen]
+    (line,) = lines_of(lines, chosen)
     assert line["event"] == "request"
     assert "user" not in line
 
