@@ -8,6 +8,7 @@ bare Debian 13, and their host keys in known_hosts. Everything else comes out of
 import getpass
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -67,6 +68,11 @@ def locations(given: str) -> dict[str, str]:
     place = given.rstrip("/")
     if not place:
         raise RefusedError("FROM = (nothing); the place of the repositories is needed; FROM=/mnt/repositories")
+    if re.search(r"//[^/@\s:]*:[^/@\s]*@", place):
+        raise RefusedError(
+            f"FROM = {re.sub('//[^/@]*@', '//', place)} with a password in its address, which many can read; an "
+            "address alone; export RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD"
+        )
     if "://" not in place and ":" not in place and not (Path(place) / "site" / "config").is_file():
         raise RefusedError(f"FROM = {place}; a folder with the repositories wal, base and site is needed; ls {place}")
     return {kind: f"{place}/{kind}" for kind in KINDS}

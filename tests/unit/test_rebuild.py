@@ -64,6 +64,12 @@ def test_a_place_holds_a_repository_of_each_kind(tmp_path: Path) -> None:
             rebuild.locations(place)
 
 
+def test_an_address_with_a_password_is_refused_before_any_command_has_it() -> None:
+    with pytest.raises(RefusedError, match="with a password in its address") as refused:
+        rebuild.locations("rest:https://rag:hunter2@nas.example.org/rag")
+    assert "hunter2" not in str(refused.value)
+
+
 def test_the_state_lies_where_a_deploy_reads_it_and_what_lay_there_is_moved_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
