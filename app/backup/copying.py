@@ -37,8 +37,9 @@ def run(settings: Settings) -> int:
 
 
 def _work(settings: Settings) -> Outcome:
-    past = _past(settings)
-    done = [_copied(settings, kind, past) for kind in KINDS]
+    there = {kind: target for kind in KINDS if (target := second(settings, kind))}
+    past = _past(settings, there["base"])
+    done = [_copied(settings, kind, target, past) for kind, target in there.items()]
     bad = [one.problem for one in done if one.problem]
     for problem in bad:
         say(problem)
@@ -53,10 +54,8 @@ def _work(settings: Settings) -> Outcome:
     return Outcome(not bad, bad[0] if bad else words, figures if good else {})
 
 
-def _past(settings: Settings) -> Past | None:
+def _past(settings: Settings, elsewhere: Repository) -> Past | None:
     """By what the copies are thinned; None: nothing may go, as the clock leapt or nobody tells."""
-    elsewhere = second(settings, "base")
-    assert elsewhere is not None  # noqa: S101 - asked by `run`, for the type checker
     try:
         # The newest base there may be an older one than here, and needs the log since.
         logs, bases = restic.snapshots(own(settings, "wal")), restic.snapshots(elsewhere)
@@ -66,9 +65,8 @@ def _past(settings: Settings) -> Past | None:
     return None if jump(past) else past
 
 
-def _copied(settings: Settings, kind: Kind, past: Past | None) -> Copied:
-    source, target = own(settings, kind), second(settings, kind)
-    assert target is not None  # noqa: S101 - asked by `run`, for the type checker
+def _copied(settings: Settings, kind: Kind, target: Repository, past: Past | None) -> Copied:
+    source = own(settings, kind)
     try:
         _there(source, target)
         known = restic.snapshots(source)
