@@ -39,10 +39,10 @@ class Scripts:
         known = {script.revision for script in self.directory.walk_revisions()}
         if current is None or current in known:
             return current != head
-        oldest = served(self._connection, current)
-        if oldest in known:
+        least = served(self._connection, current)
+        if least in known:
             return False
-        later = f"one of a program that knows {oldest}, or a later one" if oldest else "the one that made it"
+        later = f"one of a program that knows {least}, or a later one" if least else "the one that made it"
         raise ConfigurationError(
             f"schema = {current}; this release knows it up to {head}, so another release: {later};"
             " docs/operations.md, Go back to the release before"
