@@ -1,9 +1,11 @@
 """
 One action on the cluster at a time, and one recovery: locks on the machines, held while signs of life come.
 
-A recovery has a lock of its own, since a rebuild deploys meanwhile, and a deploy restarts members in turn.
+A recovery has a lock of its own, since a rebuild deploys meanwhile, and a deploy restarts members in turn. Deploys hold
+that one together, so that no recovery begins while one of them works.
 """
 
+import os
 import shlex
 import subprocess
 import threading
@@ -31,11 +33,12 @@ Kind = Literal["cluster", "recovery"]
 class Holder:
     """A connection that holds one machine's lock as long as it stands and is beaten."""
 
-    def __init__(self, site: Site, machine: Machine, kind: Kind, who: str) -> None:
+    def __init__(self, site: Site, machine: Machine, kind: Kind, who: str, *, shared: bool = False) -> None:
         path = f"{FOLDER}/rag-{kind}"
+        how = "--shared" if shared else "--exclusive"
         # 9 is the lock's; the loop ends with the connection, or when no sign of life comes.
         script = (
-            f"exec 9>>{path}; flock --nonblock 9 || {{ cat {path}; exit 0; }}; "
+            f"exec 9>>{path}; flock --nonblock {how} 9 || {{ cat {path}; exit 0; }}; "
             f"echo {shlex.quote(who)} > {path}; echo {HELD}; "
             f"while read -r -t {4 * BEAT:g} _; do :; done"
         )
@@ -81,13 +84,15 @@ class Holder:
 class Lock:
     """The lock of one kind on several machines: taken again where a connection ended, also on those silent at first."""
 
-    def __init__(self, site: Site, kind: Kind, action: str, machines: tuple[Machine, ...]) -> None:
-        self._site, self._kind, self.action = site, kind, action
+    def __init__(
+        self, site: Site, kind: Kind, action: str, machines: tuple[Machine, ...], *, shared: bool = False, who: str = ""
+    ) -> None:
+        self._site, self._kind, self.action, self._shared = site, kind, action, shared
         # One machine may have several of the roles.
         self._machines = tuple({machine.name: machine for machine in machines}.values())
         # The token tells our own, of a connection that broke, from another of the same second.
         since = f"{time.strftime('%H:%M:%S')} ({token_hex(3)})"
-        self.who = f"{action} by {getuser()} on {gethostname()} since {since}"
+        self.who = who or f"{action} by {getuser()} on {gethostname()} since {since}"
         self._holders: dict[str, Holder] = {}
         self._turn = threading.Lock()
         self._lost = ""
@@ -102,7 +107,7 @@ class Lock:
                 holder.beat()
             # The connections are made side by side: a dead machine takes its five seconds once.
             missing = [one for one in self._machines if not self._stands(one)]
-            made = {one.name: Holder(self._site, one, self._kind, self.who) for one in missing}
+            made = {one.name: Holder(self._site, one, self._kind, self.who, shared=self._shared) for one in missing}
             others = ""
             for name, holder in made.items():
                 said = holder.said()
@@ -148,6 +153,14 @@ class Lock:
             self._holders.clear()
 
 
+def _beating(lock: Lock, ended: threading.Event) -> None:
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            lock.beat()
+
+    threading.Thread(target=beat, daemon=True).start()
+
+
 @contextmanager
 def alone(
     site: Site,
@@ -164,17 +177,12 @@ def alone(
     """
     lock = Lock(site, kind, action, machines or site.having("database"))
     ended = threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(BEAT):
-            lock.beat()
-
     try:
         if busy := lock.renew():
             raise RefusedError(f"{action} = refused; another action runs: {busy}; wait for its end")
         if not lock.anywhere() and not bare:
             raise RefusedError(f"{action} = refused; no machine of {site.name} answers; make cluster")
-        threading.Thread(target=beat, daemon=True).start()
+        _beating(lock, ended)
         yield lock
     finally:
         ended.set()
@@ -189,3 +197,42 @@ def recovering(site: Site, action: str, keeper: Machine, *, whole: bool = True, 
         if not lock.on(keeper) and not bare:
             raise RefusedError(f"{action} = refused; {keeper.name} does not answer; it has the backups; make deploy")
         yield lock
+
+
+class Deploy:
+    """A run of deploy.py: asked by every machine of it, it takes its locks once, and holds them until it ends."""
+
+    def __init__(self) -> None:
+        self.held: list[Lock] = []
+        self._turn = threading.Lock()
+        self._said: str | None = None
+
+    def refused_by(self, site: Site) -> str:
+        """Who recovers the whole site; nothing when nobody does, and then no recovery of it begins meanwhile."""
+        with self._turn:
+            if self._said is None:
+                self._said = self._begin(site)
+            return self._said
+
+    def _begin(self, site: Site) -> str:
+        # The deploy of a rebuild goes under the rebuild's name, and its lock.
+        let_in = os.environ.get(LET_IN, "")
+
+        def lock(role: str) -> Lock:
+            return Lock(site, "recovery", "deploy", site.having(role), shared=True, who=let_in)
+
+        whole = lock("database")
+        said = whole.renew()
+        if said or let_in:
+            whole.let_go()
+            return said
+        # A copy that is made beside production there holds up no deploy; none begins beside one.
+        keepers = lock("backup")
+        keepers.renew()
+        self.held = [whole, keepers]
+        for each in self.held:
+            _beating(each, threading.Event())
+        return ""
+
+
+deploying = Deploy()

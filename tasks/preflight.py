@@ -1,7 +1,6 @@
 """Refuse a machine that cannot carry its roles, before anything changes on any machine."""
 
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pyinfra.api.exceptions import OperationError
 from inventories import network
 from inventories.settings import Inference, Machine, Site
 from tasks.facts import quoted
-from tasks.lock import FOLDER, LET_IN
+from tasks.lock import deploying
 from tasks.operations import Commands, call
 from tasks.outage import drop_in
 
@@ -71,7 +70,7 @@ class Hardware(FactBase[Found]):
             f"sha256sum {quoted(wanted)} 2>/dev/null | sed 's/^/model /'; "
             f"ip -oneline -4 address show dev {machine.interface} 2>/dev/null | "
             'awk \'{sub("/.*", "", $4); print "address", $4}\'; command -v ip >/dev/null || echo address unknown; '
-            f"{RECOVERY}; {LISTENERS}; {_who_answers(site, machine)} echo clock $(date +%s)"
+            f"{MIDWAY}; {LISTENERS}; {_who_answers(site, machine)} echo clock $(date +%s)"
         )
 
     def process(self, output: Iterable[str]) -> Found:
@@ -85,12 +84,8 @@ class Hardware(FactBase[Found]):
         return found
 
 
-# A lock that is held, or what a recovery that stopped midway left behind on a machine that was not started anew since.
-RECOVERY = (
-    f"{{ test ! -e {FOLDER}/rag-recovery || flock --nonblock --shared {FOLDER}/rag-recovery true || "
-    f"echo recovery $(cat {FOLDER}/rag-recovery); }}; "
-    f"test ! -e {drop_in('patroni')} -a ! -e {drop_in('rag-api')} || echo midway yes"
-)
+# What a recovery that stopped midway left behind on a machine that was not started anew since.
+MIDWAY = f"test ! -e {drop_in('patroni')} -a ! -e {drop_in('rag-api')} || echo midway yes"
 
 # `port 80 nginx nginx.service`: the process and its unit, which tells a service of ours from somebody else's.
 LISTENERS = """ss -Hltnp 2>/dev/null |
@@ -116,7 +111,7 @@ def _who_answers(site: Site, machine: Machine) -> str:
 def problems(site: Site, machine: Machine, found: Found) -> list[str]:
     """What stops ``machine`` from carrying its roles: thing = value; need; command."""
     return [
-        *_recovery(site, machine, found),
+        *_recovery(site, found),
         *_system(site, machine, found),
         *_room(site, machine, found),
         *_network(site, machine, found),
@@ -128,11 +123,9 @@ def _one(found: Found, word: str, default: str = "0") -> str:
     return found.get(word, [default])[0]
 
 
-def _recovery(site: Site, machine: Machine, found: Found) -> Iterator[str]:
+def _recovery(site: Site, found: Found) -> Iterator[str]:
     """What a deploy would start in the middle of an exchange would be an empty platform, or write what is lost."""
-    if "database" in machine.roles and (who := _one(found, "recovery", "")) and who != os.environ.get(LET_IN):
-        yield f"recovery = {who}; its end is needed; make cluster SITE={site.name}"
-    elif "midway" in found:
+    if "midway" in found:
         yield (
             f"recovery = stopped midway; its end is needed; make restored-end SITE={site.name}, which says what goes on"
         )
@@ -253,7 +246,10 @@ def fit(site: Site, machine: Machine) -> Commands:
 
     + site, machine: what the site says of it
     """
-    said = problems(site, machine, host.get_fact(Hardware, site=site, machine=machine))
+    # Before the machine is asked: what a recovery leaves behind is seen, or none can begin any more.
+    who = deploying.refused_by(site)
+    said = [f"recovery = {who}; its end is needed; make cluster SITE={site.name}"] if who else []
+    said += problems(site, machine, host.get_fact(Hardware, site=site, machine=machine))
     if not said:
         host.noop(f"{machine.name} fits its roles")
         return

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from inventories.settings import Machine, Site
 from tasks import outage, restored
-from tests.live.fleet import ROOT, Fleet, deploy
+from tests.live.fleet import PYINFRA, ROOT, Fleet, deploy
 from tests.live.test_database import PSQL, Run, leader, whole
 from tests.live.waiting import until
 
@@ -151,6 +152,31 @@ def test_no_deploy_and_no_other_recovery_begins_while_the_site_goes_back(site: S
         assert (other.returncode, "another action runs: restore in place by somebody" in other.stderr) == (2, True)
     finally:
         run(held, "systemctl stop rag-test-recovery")
+
+
+def test_no_recovery_begins_while_a_deploy_works_and_one_that_was_killed_holds_up_none(
+    site: Site, run: Run, keeper: str, fleet: Fleet
+) -> None:
+    lock, machines = "/run/lock/rag-recovery", (*site.having("database"), site.machine(keeper))
+    # One that changes nothing: it takes its locks as any other does, and here it goes no further.
+    words = [str(PYINFRA), "-y", f"inventories/{site.name}", "deploy.py", "--dry"]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as dry:
+        try:
+            held = f"flock --nonblock {lock} true || cat {lock}"
+            until(lambda: all("deploy by" in run(one, held) for one in machines), "the lock of the deploy")
+            dry.send_signal(signal.SIGSTOP)
+
+            for more in ((), ("--in-place", "--confirm", site.name)):
+                refused = recovery(site, "restore", "--to", "latest", *more)
+
+                assert refused.returncode == 2, refused.stdout + refused.stderr
+                assert re.fullmatch("restore.* = refused; another action runs: deploy by .+\n", refused.stderr)
+        finally:
+            dry.kill()
+    free = f"flock --nonblock {lock} echo free || true"
+    until(lambda: all(run(one, free) == "free" for one in machines), "the lock of a killed deploy to be free", 30)
 
 
 def test_what_is_held_starts_for_nobody_until_it_is_let_go(site: Site, run: Run) -> None:

@@ -1,6 +1,9 @@
 """One action at a time: a lock that is held by a connection, lost with it, and taken again."""
 
+import os
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 
 from inventories.settings import Machine, Site
 from tasks import lock
-from tasks.lock import Lock, alone, recovering
+from tasks.lock import LET_IN, Deploy, Lock, alone, recovering
 from tasks.members import RefusedError, StoppedError
 
 
@@ -126,3 +129,85 @@ def test_ctrl_c_does_not_end_the_lock_before_what_it_guards(prod: Site, folder: 
             ["ps", "-o", "pgid=", "-p", str(own.pid)], capture_output=True, text=True, check=True
         ).stdout
         assert int(sessions) == own.pid
+
+
+def ended(deploy: Deploy) -> None:
+    """What the end of its process does."""
+    for held in deploy.held:
+        held.let_go()
+
+
+def test_no_recovery_begins_while_a_deploy_works_and_deploys_go_together(prod: Site, folder: Path) -> None:
+    keeper, first, second = prod.machine("ops1"), Deploy(), Deploy()
+    assert (first.refused_by(prod), second.refused_by(prod)) == ("", "")
+
+    ended(second)
+
+    for action, whole in (("restore", False), ("restore in place", True), ("rebuild", True)):
+        refused = pytest.raises(RefusedError, match=f"{action} = refused; another action runs: deploy by .+; wait")
+        with refused, recovering(prod, action, keeper, whole=whole, bare=action == "rebuild"):
+            raise AssertionError("both ran")
+    ended(first)
+    with recovering(prod, "restore in place", keeper):
+        pass
+
+
+def test_a_deploy_is_refused_while_the_site_goes_back_and_not_beside_a_copy(prod: Site, folder: Path) -> None:
+    keeper, deploy = prod.machine("ops1"), Deploy()
+    with recovering(prod, "restore in place", keeper) as held:
+        assert deploy.refused_by(prod) == held.who
+        assert not deploy.held
+    # All machines of a deploy hear the same.
+    assert deploy.refused_by(prod).startswith("restore in place by")
+
+    with recovering(prod, "restore", keeper, whole=False):
+        beside = Deploy()
+        assert beside.refused_by(prod) == ""
+        ended(beside)
+
+
+def test_a_rebuild_deploys_under_its_own_lock(prod: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "db3").rmdir()
+    with recovering(prod, "rebuild", prod.machine("ops1"), bare=True) as held:
+        # Bare until a moment ago: not yet the rebuild's.
+        (folder / "db3").mkdir()
+        monkeypatch.setenv(LET_IN, held.who)
+        deploy = Deploy()
+
+        assert deploy.refused_by(prod) == ""
+
+        assert not deploy.held
+        assert held.renew() == ""
+        assert held.on(prod.machine("db3"))
+    monkeypatch.setenv(LET_IN, held.who)
+    with recovering(prod, "restore in place", prod.machine("ops1")) as other:
+        assert Deploy().refused_by(prod) == other.who
+
+
+def test_a_deploy_that_is_killed_holds_up_no_recovery(prod: Site, folder: Path) -> None:
+    child = os.fork()
+    if not child:
+        try:
+            Deploy().refused_by(prod)
+            (folder / "holds").touch()
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        deadline = time.monotonic() + 30
+        while not (folder / "holds").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with pytest.raises(RefusedError, match="deploy by"), recovering(prod, "restore", prod.machine("ops1")):
+            raise AssertionError("both ran")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+    while time.monotonic() < deadline:
+        try:
+            with recovering(prod, "restore", prod.machine("ops1")):
+                return
+        except RefusedError:
+            # The machines miss it in a moment.
+            time.sleep(0.02)
+    raise AssertionError("held for ever")

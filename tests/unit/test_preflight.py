@@ -1,6 +1,5 @@
 """A machine that cannot carry its roles is refused with what it has, what it needs and where to look."""
 
-import fcntl
 import re
 import subprocess
 import time
@@ -10,7 +9,7 @@ import pytest
 
 from inventories.settings import Machine, Site
 from tasks import preflight
-from tasks.preflight import LISTENERS, RECOVERY, Found, Hardware, problems
+from tasks.preflight import LISTENERS, MIDWAY, Found, Hardware, problems
 from tests.unit.machines import Here
 from tests.unit.test_settings import changed
 
@@ -70,7 +69,6 @@ def test_a_machine_that_fits_is_taken(prod: Site) -> None:
         ("gpu1", {"nvidia": ["0"]}, "gpu = declared; no NVIDIA device is on PCI"),
         ("app1", {"port": ["443 nginx nginx.service"]}, "port 443 = nginx of nginx.service; a free port is needed; ss"),
         ("app1", {"port": ["8000 python3"]}, "port 8000 = python3 of no unit; a free port is needed"),
-        ("db1", {"recovery": ["rebuild by root on c"]}, "recovery = rebuild by root on c; its end is needed; make"),
         (
             "app1",
             {"midway": ["yes"]},
@@ -88,31 +86,14 @@ def test_a_machine_that_does_not_fit_is_refused_in_one_line(
     assert re.fullmatch(r"[^\n]+ = [^\n]+; [^\n]+; [^\n]+", said)
 
 
-def test_a_rebuild_deploys_under_its_own_lock_and_a_copy_beside_production_holds_up_no_deploy(
-    prod: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    site, held = with_pulled_models(prod), {"recovery": ["rebuild by root on c since 12:00:00 (a1b2c3)"]}
-    assert refused(site, "ops1", **held) == []
-
-    monkeypatch.setenv("RAG_RECOVERY", held["recovery"][0])
-
-    assert refused(site, "db1", **held) == []
-
-
-def test_a_recovery_is_seen_by_its_lock_and_by_what_it_keeps_from_starting(tmp_path: Path) -> None:
-    path, drop_in = tmp_path / "rag-recovery", tmp_path / "systemd/patroni.service.d/recovery.conf"
-    line = RECOVERY.replace("/run/lock", str(tmp_path)).replace("/run/systemd/system", f"{tmp_path}/systemd")
+def test_a_recovery_that_stopped_midway_is_seen_by_what_it_keeps_from_starting(tmp_path: Path) -> None:
+    drop_in = tmp_path / "systemd/patroni.service.d/recovery.conf"
+    line = MIDWAY.replace("/run/systemd/system", f"{tmp_path}/systemd")
 
     def said() -> str:
         return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout
 
     assert said() == ""
-    # Once held, the file stays; nobody holds it now.
-    path.write_text("restore in place by root on c\n")
-    assert said() == ""
-    with path.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert said() == "recovery restore in place by root on c\n"
     drop_in.parent.mkdir(parents=True)
     drop_in.touch()
     assert said() == "midway yes\n"
