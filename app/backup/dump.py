@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Literal
 
 from app.backup import restic
+from app.backup.base import sources
 from app.backup.metrics import BackupError, Figures, Outcome, recorded, say
 from app.backup.passfile import passfile
 from app.backup.repositories import own
 from app.backup.restic import Repository, RepositoryError, Snapshot
+from app.backup.room import kept
 from app.backup.settings import Settings
 
 NAME = "rag.dump"
@@ -23,7 +25,10 @@ def run(settings: Settings) -> int:
 
 def _work(settings: Settings) -> Outcome:
     repository = own(settings, "dump")
-    taken = _taken(settings, repository)
+    with kept(settings, "rag-dump") as room:
+        # The repository may know nothing of it yet; where nobody tells a size, pg_dump says who does not answer.
+        room.more((settings.repository("dump"), max((host.bytes for host in sources(settings)), default=0)))
+        taken = _taken(settings, repository)
     tables = _read(settings, repository, taken.id)
     figures: Figures = {
         "rag_backup_dump_bytes": ("Size of the last logical copy.", taken.bytes),
@@ -37,6 +42,8 @@ def _taken(settings: Settings, repository: Repository) -> Snapshot:
     try:
         return _from(settings, repository, "prefer-standby")
     except RepositoryError as error:
+        if error.kind == "full":
+            raise
         # A replica ends a long question that stands in the way of what it replays.
         say(f"{error}; once more from the primary")
     return _from(settings, repository, "read-write")

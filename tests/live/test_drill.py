@@ -1,7 +1,9 @@
 """A drill passes, changes nothing, finds what is planted, and puts away what a killed one left."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -217,6 +219,35 @@ def test_a_scratch_that_is_too_small_is_said_before_anything_is_written(keeper: 
     assert verdicts(evidence)["space"] == "fail"
     assert f"df -h {scratch}/drill" in wrong(evidence)["space"]
     assert "since space did not pass" in wrong(evidence)["restore"]
+
+
+@pytest.mark.lab
+@pytest.mark.recovery
+def test_a_scratch_that_fills_in_the_middle_fails_by_name_and_is_given_back(keeper: Keeper, backed_up: None) -> None:
+    planted = keeper.plant("filling", FLIPPED, flip=False)
+    name, ask = keeper.machine.name, keeper.fleet.ask
+    scratch = f"{planted.folder}/scratch"
+    owner = "mode=700,uid=rag-backup,gid=rag-backup"
+    ask(name, f"mount -t tmpfs -o size=4g,{owner} tmpfs {scratch}")
+    begun = f"test -e {scratch}/drill/base/data/global && echo yes || echo no"
+    full = f"mount -o remount,size=$(( $(df --output=used {scratch} | tail -1) + 512 ))k {scratch}"
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            drill = pool.submit(keeper.drill, planted.config)
+            wait_until(lambda: ask(name, begun) == "yes", 60, "the drill writes")
+            # Who writes fast may be beyond what was used a moment ago.
+            wait_until(lambda: ask(name, f"{full} 2>/dev/null && echo yes || echo no") == "yes", 30, "the disk is full")
+            code, said = drill.result()
+        evidence = keeper.evidence(planted.folder)
+        left = ask(name, f"ls {scratch} | grep -vx drill.lock | wc -l")
+    finally:
+        ask(name, f"umount {scratch}")
+        keeper.remove("filling")
+
+    assert code == 1, said
+    assert verdicts(evidence)["space"] == "pass"
+    assert re.search("no space|space left|full", " ".join(wrong(evidence).values()), re.IGNORECASE), wrong(evidence)
+    assert left == "0"
 
 
 @pytest.mark.lab

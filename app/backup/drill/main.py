@@ -11,7 +11,7 @@ from pathlib import Path
 from app.backup.drill import evidence
 from app.backup.drill.checks import Checks, StoppedError, stoppable
 from app.backup.drill.evidence import Evidence, Kind
-from app.backup.drill.place import scratch
+from app.backup.drill.place import put_away, scratch
 from app.backup.drill.steps import DAILY, WEEKLY, Drill, carried_out
 from app.backup.metrics import Outcome, publish, recorded, say
 from app.backup.process import Repository, RepositoryError
@@ -69,10 +69,21 @@ def _outcome(settings: Settings, kind: Kind, repositories: dict[str, Repository]
     found.checks, found.seconds = drill.checks.all, drill.passed()
     words = _told(found)
     try:
-        path = evidence.kept(settings, repositories["evidence"], found)
+        path = _kept(settings, repositories["evidence"], found, folder)
     except (RepositoryError, OSError) as error:
         return Outcome(False, f"{words}; the evidence was not kept: {error}", evidence.figures(found))
     return Outcome(found.well, f"{words}; {path}", evidence.figures(found))
+
+
+def _kept(settings: Settings, repository: Repository, found: Evidence, folder: Path) -> Path:
+    try:
+        return evidence.kept(settings, repository, found)
+    except (RepositoryError, OSError) as error:
+        if isinstance(error, RepositoryError) and error.kind != "full":
+            raise
+    # A disk that filled meanwhile has room for it without what the drill restored.
+    put_away(folder)
+    return evidence.kept(settings, repository, found)
 
 
 def _told(found: Evidence) -> str:
