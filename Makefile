@@ -43,7 +43,7 @@ lint: setup ## format, lint, types, workflow files
 unit: setup ## tests without a machine
 	$(call timed,unit tests,$(PYTHON) -m pytest -q tests/unit)
 
-app-test: setup build/venv/chroma/ready build/provider/ready | build/restic /usr/lib/postgresql /usr/bin/chromium ## the program on a real PostgreSQL and a real Chroma, its pages in a real browser
+app-test: setup build/venv/chroma/ready build/provider/ready | build/restic build/rest-server /usr/lib/postgresql /usr/bin/chromium ## the program on a real PostgreSQL and a real Chroma, its pages in a real browser
 	$(call timed,app tests,$(PYTHON) -m pytest -q tests/app)
 
 live: setup ## the fleet built anew, deployed, tested as its users meet it, and taken down; KEEP_LAB=1 leaves it up
@@ -202,6 +202,9 @@ $(UV):
 # The backup hosts' own version, with the failings that the program knows; a developer's computer may have another one.
 build/restic: | /usr/share/keyrings/debian-archive-keyring.gpg
 	$(call timed,Debian 13's restic for the app tests,$(PYTHON) -m tests.lab.package restic $@)
+
+build/rest-server: | /usr/share/keyrings/debian-archive-keyring.gpg
+	$(call timed,Debian 13's rest-server for the app tests,$(PYTHON) -m tests.lab.package restic-rest-server $@)
 
 /usr/share/keyrings/debian-archive-keyring.gpg:
 	@apt-get -qq update && apt-get -qq -y --no-install-recommends install debian-archive-keyring >/dev/null

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyrage
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -66,6 +67,7 @@ KINDS = (
 GIVEN = {
     "oidc-client-secret": "what the provider of oidc made for this platform",
     "second-repository-environment": "KEY=VALUE lines that open the server of backup.second_repository",
+    "second-repository-key": "private key that the server of an sftp: second repository lets in",
 }
 """Secrets that somebody else makes: they are kept when a site has them."""
 
@@ -142,6 +144,14 @@ def keep(site: str, name: str, value: str) -> None:
     if name.endswith("-environment"):
         if not lines or not all(re.fullmatch(r"[A-Z][A-Z0-9_]*=\S.*", line) for line in lines):
             raise SettingsError(f"secret {name} = {len(lines)} lines; KEY=VALUE in each of them is needed")
+    elif name == "second-repository-key":
+        try:
+            serialization.load_ssh_private_key(f"{value}\n".encode(), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise SettingsError(
+                f"secret {name} = {len(lines)} lines; an OpenSSH private key without a passphrase is needed; "
+                f"ssh-keygen -t ed25519 -N '' -f KEYFILE; make keep-secret SITE={site} NAME={name} < KEYFILE"
+            ) from None
     elif not value or not value.isprintable():
         raise SettingsError(f"secret {name} = {len(value)} characters; one line that can be printed is needed")
     known = {known: value.get_secret_value() for known, value in secrets_of(site).items()}
@@ -229,7 +239,7 @@ def _kept(site: str, name: str) -> list[str]:
     # Neither an argument list nor a shell's history nor a screen may hold it.
     value = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read()
     keep(site, name, value.strip())
-    return [f"{file_of(site)}: {name} is kept; deploy {site} for the app hosts to have it"]
+    return [f"{file_of(site)}: {name} is kept; deploy {site} for its machines to have it"]
 
 
 def _told(site: str, name: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from inventories.backup import Backup
+from inventories.backup import SECOND_KEY, Backup
 from inventories.frozen import Frozen, SettingsError
 from inventories.oidc import SECRET, Oidc
 from inventories.public_keys import is_public_key
@@ -140,6 +140,11 @@ class Site(Frozen):
             raise ValueError(
                 f"secrets = no {SECRET}; the provider's for client {self.oidc.client_id} is needed;"
                 f" make keep-secret SITE={self.name} NAME={SECRET}"
+            )
+        if self.backup.over_sftp and SECOND_KEY not in self.secrets:
+            raise ValueError(
+                f"secrets = no {SECOND_KEY}; the private key that {self.backup.second_repository} lets in is needed;"
+                f" make keep-secret SITE={self.name} NAME={SECOND_KEY} < KEYFILE"
             )
         return self
 

@@ -12,6 +12,7 @@ from pyinfra.api import StringCommand, deploy, operation
 from pyinfra.facts.server import Command
 
 from inventories import network, secrets
+from inventories.backup import SECOND_KEY
 from inventories.certificates import AUTHORITY, certificate_of
 from inventories.escrow import offline_password, push_password
 from inventories.settings import Machine, Site
@@ -25,7 +26,9 @@ FOLDER = "/var/lib/rag-backup"
 USER = "rag-backup"
 FOLDERS = ("spool", "repositories", "pushed", "base", "scratch", "site", "run", "aside", "drills")
 SECRETS = ("backup-password", "repository-password", "drill-password")
-ELSEWHERE = "second-repository-environment"
+ELSEWHERE = ("second-repository-environment", SECOND_KEY)
+SECOND_CA = "/etc/rag/second-repository-ca.crt"
+SECOND_HOST = "/etc/rag/second-repository-known_hosts"
 TEXTFILE = "/var/lib/prometheus/node-exporter/rag_backup_wal.prom"
 
 
@@ -78,7 +81,7 @@ def works(site: Site) -> list[Work]:
         ),
     ]
     if wanted.second_repository:
-        made.append(Work("rag-copy", "copy", "the second repository", service, wanted.copy_at, 24))
+        made.append(Work("rag-copy", "copy", "the second repository", (*service, *_given(site)), wanted.copy_at, 24))
     return made
 
 
@@ -105,8 +108,9 @@ def backup(site: Site, machine: Machine) -> None:
         authority=AUTHORITY,
         certificate=certificate,
         ports={"postgresql": network.POSTGRESQL, "inference": network.INFERENCE_POOL},
+        second={"ca": SECOND_CA, "known_hosts": SECOND_HOST},
     )
-    given = (ELSEWHERE,) if ELSEWHERE in site.secrets else ()
+    given, known = _given(site), _server_known(site)
     ensure(
         name="Configure the backups",
         users=[User(USER, home=FOLDER)],
@@ -119,10 +123,16 @@ def backup(site: Site, machine: Machine) -> None:
         ],
         files=[
             File(CONFIG, configuration),
-            *(credential(name, site.secret(name)) for name in (*SECRETS, *given)),
+            *(credential(name, site.secret(name)) for name in SECRETS),
+            # A private key ends with its last line.
+            *(credential(name, f"{site.secret(name)}\n") for name in given),
+            *known,
             *_site_state(site),
         ],
-        absent=[] if given else [credential(ELSEWHERE, "").path],
+        absent=[
+            *(credential(name, "").path for name in ELSEWHERE if name not in given),
+            *({SECOND_CA, SECOND_HOST} - {file.path for file in known}),
+        ],
     )
 
     wal, rest, made = (f"/etc/systemd/system/rag-{name}.service" for name in ("wal", "rest", "repositories"))
@@ -133,7 +143,7 @@ def backup(site: Site, machine: Machine) -> None:
         "/etc/systemd/system/rag-restored.service": rendered(
             "backup/rag-restored.service.j2", release=APP.id, config=CONFIG, version=site.database.version
         ),
-    } | _units(site, given)
+    } | _units(site)
     ensure(
         name="Receive the log",
         files=[File(path, text) for path, text in files.items()],
@@ -151,15 +161,25 @@ def backup(site: Site, machine: Machine) -> None:
         repositories=f"{FOLDER}/repositories",
         arguments="--offline",
         password=offline_password(secrets.age_key_of(site.name)),
-        credentials=given,
     )
+    if site.backup.second_repository:
+        keyed(
+            name="Let the key that lies offline open the second repository",
+            repositories=f"{FOLDER}/repositories",
+            mark=".keyed-second",
+            arguments="--elsewhere",
+            password=offline_password(secrets.age_key_of(site.name)),
+            place=site.backup.second_repository,
+            credentials=given,
+            # Its server may be away, and what is deployed may be what lets it in again; rag-copy goes on telling.
+            _ignore_errors=True,
+        )
     for peer in site.having("etcd"):
         keyed(
             name=f"Give {peer.name} a repository to push into",
             repositories=f"{FOLDER}/pushed/{peer.name}",
             arguments=f"--client {peer.name}",
             password=push_password(site.secret("push-password"), peer.name),
-            credentials=given,
         )
 
     timers = [path for path in files if path.endswith((".timer", ".path"))]
@@ -172,15 +192,24 @@ def backup(site: Site, machine: Machine) -> None:
 KINDS = ("service", "timer")
 
 
-def _units(site: Site, given: tuple[str, ...]) -> dict[str, bytes]:
+def _given(site: Site) -> tuple[str, ...]:
+    """What the second repository's server wants of us."""
+    return tuple(name for name in ELSEWHERE if name in site.secrets)
+
+
+def _server_known(site: Site) -> list[File]:
+    """By what its server is known, where the site says so."""
+    key = " ".join(site.backup.second_repository_host_key.split()[:2])
+    texts = {SECOND_CA: site.backup.second_repository_ca, SECOND_HOST: f"second-repository {key}\n" if key else ""}
+    return [File(path, text.encode()) for path, text in texts.items() if text]
+
+
+def _units(site: Site) -> dict[str, bytes]:
     """The units of all works, by path."""
     made = {"/etc/systemd/system/rag-base.path": verbatim("backup/rag-base.path")}
     for work in works(site):
         path, values = f"/etc/systemd/system/{work.name}", {"work": work, "seconds": site.backup.wal_seconds}
-        credentials = (*work.credentials, *given)
-        made[f"{path}.service"] = rendered(
-            "backup/rag-work.service.j2", release=APP.id, config=CONFIG, credentials=credentials, **values
-        )
+        made[f"{path}.service"] = rendered("backup/rag-work.service.j2", release=APP.id, config=CONFIG, **values)
         if work.at is not None:
             made[f"{path}.timer"] = rendered("backup/rag-work.timer.j2", **values)
     return made
@@ -212,16 +241,25 @@ def _revision() -> str:
 
 
 @operation()
-def keyed(repositories: str, arguments: str, password: str, credentials: tuple[str, ...]) -> Commands:
+def keyed(
+    repositories: str,
+    arguments: str,
+    password: str,
+    mark: str = ".keyed",
+    place: str = "",
+    credentials: tuple[str, ...] = (),
+) -> Commands:
     """
     Let a further password open repositories, once: it goes over standard input, and this machine does not keep it.
 
     + repositories: the folder that they lie in; a file there remembers for which password it was done
     + arguments: of the program's verb ``init``
     + password: at least 32 characters
+    + mark: that file's name
+    + place: where they lie instead, on another host
     + credentials: what the verb gets to see besides the service's key
     """
-    path, finger = f"{repositories}/.keyed", hashlib.sha256(password.encode()).hexdigest()[:16]
+    path, finger = f"{repositories}/{mark}", hashlib.sha256(f"{password}{place}".encode()).hexdigest()[:16]
     done = (
         f'test "$(cat {path} 2>/dev/null)" = {finger} && '
         f'test -z "$(find {repositories} -mindepth 2 -maxdepth 2 -name config -newer {path})" '

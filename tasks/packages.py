@@ -27,7 +27,7 @@ OF_ROLE: dict[str, tuple[str, ...]] = {
     "inference": ("haproxy",),
     "app": ("haproxy", "python3-venv", "libpq5"),
     # The server's own programs restore what they read, so those of the databases' version.
-    "backup": ("haproxy", "libpq5", "postgresql-17", "restic", "restic-rest-server"),
+    "backup": ("haproxy", "libpq5", "openssh-client", "postgresql-17", "restic", "restic-rest-server"),
     "balancer": ("haproxy", "keepalived"),
 }
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 from inventories.escrow import offline_password
 from inventories.secrets import file_of, key_file_of
@@ -31,6 +32,7 @@ from tasks.moments import stamp
 from tasks.outage import HELD, free
 from tasks.ssh import AskError, SilentError, ask
 
+STATE_SECONDS = 120
 KINDS = ("wal", "base", "dump", "site", "evidence")
 ROOT = Path(__file__).parent.parent
 
@@ -88,16 +90,44 @@ def state_of(site: str, location: str, password: str, folder: Path) -> None:
     program = shutil.which("restic")
     if program is None:
         raise RefusedError("restic = (nothing); it reads the repository; apt-get install restic")
-    words = [program, "--repo", location, "--password-file", "/dev/stdin", "--no-cache", "--no-lock"]
-    words += ["restore", "latest", "--tag", "site", "--target", str(folder)]
-    done = subprocess.run(words, input=password, capture_output=True, text=True, check=False)
-    if done.returncode or not (folder / "secrets.age").is_file():
-        said = " ".join(done.stderr.split())[-200:] or "no secrets.age in it"
-        kind = "the escrow line does not open it" if "wrong password" in said else said
-        raise RefusedError(f"repository {location} = no state of the site; {kind}; restic -r {location} snapshots")
+    # restic 0.14 of Debian 12 knows neither of the variables for these.
+    authority = os.environ.get("RESTIC_CACERT")
+    words = [program, *(["--cacert", authority] if authority else []), "--password-file", "/dev/stdin", "--no-cache"]
+    words += ["--no-lock", "restore", "latest", "--tag", "site", "--target", str(folder)]
+    variables = os.environ | {"RESTIC_REPOSITORY": _signed_in(location)}
+    try:
+        done = subprocess.run(
+            words,
+            input=password,
+            env=variables,
+            capture_output=True,
+            text=True,
+            # It asks a server that does not answer again and again.
+            timeout=STATE_SECONDS,
+            check=False,
+        )
+        code, said = done.returncode, done.stderr
+    except subprocess.TimeoutExpired as late:
+        code, said = 124, (late.stderr or b"").decode(errors="replace") or f"no answer in {STATE_SECONDS} s"
+    if code or not (folder / "secrets.age").is_file():
+        reason = re.sub("//[^/@ ]*@", "//", " ".join(said.split()))[-200:] or "no secrets.age in it"
+        kind, help_ = reason, f"restic -r {location} snapshots"
+        if "wrong password" in said:
+            kind = "the escrow line does not open it"
+        elif "x509" in said or "certificate" in said:
+            help_ = "export RESTIC_CACERT=file of the CA that signed its certificate"
+        elif "401" in said:
+            help_ = "export RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD"
+        raise RefusedError(f"repository {location} = no state of the site; {kind}; {help_}")
     whose = json.loads((folder / "state.json").read_text())["site"]
     if whose != site:
         raise RefusedError(f"repository {location} = the state of {whose}; that of {site} is needed; SITE={whose}")
+
+
+def _signed_in(location: str) -> str:
+    """With user and password of a rest-server, for restic's environment alone."""
+    user, password = (quote(os.environ.get(f"RESTIC_REST_{name}", ""), safe="") for name in ("USERNAME", "PASSWORD"))
+    return location.replace("://", f"://{user}:{password}@", 1) if user and location.startswith("rest:") else location
 
 
 def put_state(site: str, folder: Path, mark: str) -> list[str]:

@@ -69,9 +69,8 @@ def verb_on(site: Site, keeper: Machine, verb: str, seconds: float = 120, stdin:
     words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--uid=rag-backup"]
     words += ["--property=LoadCredential=repository-password", f"--working-directory={program}"]
     words += [f"--setenv=PYTHONPATH={program}/lib:{program}"]
-    # Users and keys of the second repository's server, where it wants some.
-    name = "second-repository-environment"
-    given = f"$(test ! -e /etc/credstore/{name} || echo --property=LoadCredential={name})"
+    # What the second repository's server wants, where it wants some.
+    given = "$(cd /etc/credstore; find . -name 'second-repository-*' -printf '--property=LoadCredential=%f ')"
     script = f"{shlex.join(words)} {given} /usr/bin/python3 -m app.backup {verb}"
     return ask(site, keeper, script, stdin, seconds=seconds, what=f"backup {verb.split(maxsplit=1)[0]}")
 

@@ -47,7 +47,9 @@ def ask(site: Site, machine: Machine, script: str, stdin: str = "", seconds: flo
             f"{machine.name}: {asked} = no answer in {seconds:.0f} s; look there; ssh {site.ssh.user}@{machine.address}"
         ) from None
     if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["it said nothing"]
+        # A program of ours tells its reasons as all that it tells.
+        said = done.stderr.strip() or done.stdout
+        lines = [line for line in said.splitlines() if line.strip()] or ["it said nothing"]
         said = " ".join(" ".join(lines[-3:]).split())[-300:]
         # 255 is OpenSSH's own: nobody was asked.
         kind = SilentError if done.returncode == 255 else AskError

@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
     drill.add_argument("--weekly", action="store_true", help="also to a random moment, all documents, a damaged copy")
     init = verbs.add_parser("init", help="make the repositories that lack, give keys to who may open them")
     init.add_argument("--offline", action="store_true", help="put in the offline key that comes on standard input")
+    init.add_argument("--elsewhere", action="store_true", help="that key into the second repository, made if it lacks")
     init.add_argument(
         "--client", default="", metavar="HOST", help="make what HOST pushes into, its key on standard input"
     )

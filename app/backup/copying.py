@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 
 from app.backup import restic
 from app.backup.choice import NEVER, Recoveries, last_of_hours
-from app.backup.keys import keys
+from app.backup.keys import OFFLINE, keys
 from app.backup.metrics import Figures, Labels, Outcome, recorded, say
-from app.backup.process import run as run_restic
-from app.backup.process import without_password
+from app.backup.process import exists, failure, refuse_silence, without_password
 from app.backup.recoveries import recoveries_of
 from app.backup.repositories import KINDS, own, second
 from app.backup.restic import Repository, RepositoryError, Snapshot
@@ -38,6 +37,7 @@ def run(settings: Settings) -> int:
 
 def _work(settings: Settings) -> Outcome:
     there = {kind: target for kind in KINDS if (target := second(settings, kind))}
+    refuse_silence(next(iter(there.values())))
     past = _past(settings, there["base"])
     done = [_copied(settings, kind, target, past) for kind, target in there.items()]
     bad = [one.problem for one in done if one.problem]
@@ -68,7 +68,11 @@ def _past(settings: Settings, elsewhere: Repository) -> Past | None:
 def _copied(settings: Settings, kind: Kind, target: Repository, past: Past | None) -> Copied:
     source = own(settings, kind)
     try:
-        _there(source, target)
+        if not exists(target):
+            restic.init(target, like=source)
+            say(f"repository {target.shown} = made")
+        # Those of a copy that was killed; nobody else looks after this one.
+        restic.unlock(target)
         known = restic.snapshots(source)
         new = restic.copy(source, target, wanted(kind, known, recoveries_of(settings)))
         if past:
@@ -76,7 +80,13 @@ def _copied(settings: Settings, kind: Kind, target: Repository, past: Past | Non
         held = {one.original for one in restic.snapshots(target)}
         newest = max((one.at for one in known if one.original in held), default=None)
         lag = (known[-1].at - newest).total_seconds() if newest else 0.0
-        return Copied(kind, new, lag, len(keys(target)))
+        theirs = keys(target)
+        if not any(key.user == OFFLINE for key in theirs):
+            # By this mark the deploy knows that it has been done.
+            settings.second_keyed.unlink(missing_ok=True)
+            reason = "the escrow line does not open it"
+            raise failure(target, "password", reason, "make deploy gives it the offline key")
+        return Copied(kind, new, lag, len(theirs))
     except RepositoryError as error:
         return Copied(kind, problem=str(error))
 
@@ -84,17 +94,6 @@ def _copied(settings: Settings, kind: Kind, target: Repository, past: Past | Non
 def wanted(kind: Kind, known: Sequence[Snapshot], recoveries: Recoveries = NEVER) -> list[Snapshot]:
     """What is copied: of the log the last of each hour and the last before a recovery in place; of all else all."""
     return last_of_hours(known, recoveries) if kind == "wal" else list(known)
-
-
-def _there(source: Repository, target: Repository) -> None:
-    try:
-        # restic asks a server that is not there again and again.
-        run_restic(target, ["cat", "config"], seconds=90)
-    except RepositoryError as error:
-        if error.kind != "absent":
-            raise
-        restic.init(target, like=source)
-        say(f"repository {target.shown} = made")
 
 
 def _thinned(target: Repository, days: int, kind: Kind, past: Past) -> None:

@@ -2,9 +2,10 @@
 
 from app.backup import restic
 from app.backup.metrics import say
+from app.backup.process import exists, refuse_silence
 from app.backup.repositories import KINDS, own, second
-from app.backup.restic import Repository, RepositoryError, Snapshot
-from app.backup.settings import Second, Settings
+from app.backup.restic import RepositoryError
+from app.backup.settings import Settings
 from app.settings import ConfigurationError
 
 
@@ -17,18 +18,23 @@ def run(settings: Settings, *, place: str = "") -> int:
     elsewhere = place or settings.second.repository
     if not elsewhere:
         raise ConfigurationError("FROM = (nothing); the place of the repositories is needed; FROM=s3:https://…/rag")
-    there = settings.model_copy(update={"second": Second(repository=elsewhere)})
+    elsewhere_too = settings.second.model_copy(update={"repository": elsewhere})
+    there = settings.model_copy(update={"second": elsewhere_too})
+    sources = {kind: source for kind in KINDS if (source := second(there, kind))}
+    try:
+        refuse_silence(next(iter(sources.values())))
+    except RepositoryError as error:
+        say(str(error))
+        return 1
     failed = 0
-    for kind in KINDS:
-        source = second(there, kind)
-        assert source is not None  # noqa: S101 - it has a place, for the type checker
+    for kind, source in sources.items():
+        target = own(settings, kind)
         try:
-            known = _known(source)
-            if known is None:
+            if not exists(source):
                 say(f"{kind}: none there")
                 continue
-            target = own(settings, kind)
-            if _known(target) is None:
+            known = restic.snapshots(source)
+            if not exists(target):
                 restic.init(target, like=source)
             copied = restic.copy(source, target, known)
             say(f"{kind}: {copied} of {len(known)} snapshots came, the others were here")
@@ -36,13 +42,3 @@ def run(settings: Settings, *, place: str = "") -> int:
             failed += 1
             say(str(error))
     return 1 if failed else 0
-
-
-def _known(repository: Repository) -> list[Snapshot] | None:
-    """Its snapshots; None: there is no such repository."""
-    try:
-        return restic.snapshots(repository)
-    except RepositoryError as error:
-        if error.kind == "absent":
-            return None
-        raise

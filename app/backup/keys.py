@@ -2,13 +2,12 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.backup import restic
 from app.backup.metrics import say
-from app.backup.process import failure
+from app.backup.process import exists, failure
 from app.backup.process import run as restic_run
 from app.backup.repositories import DRILL, KINDS, SERVICE, credential_file, own, second
 from app.backup.restic import Repository, RepositoryError
@@ -16,6 +15,7 @@ from app.backup.settings import Settings
 from app.settings import ConfigurationError
 
 STDIN = Path("/dev/stdin")
+OFFLINE = "offline"
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,16 @@ class Key:
     user: str
 
 
-def run(settings: Settings, *, offline: bool = False, client: str = "") -> int:
+def run(settings: Settings, *, offline: bool = False, elsewhere: bool = False, client: str = "") -> int:
     """
     Make what lacks, touch nothing that is there; 0: all is as wanted.
 
     + offline: the offline key comes on standard input, goes into every repository and is kept nowhere else
+    + elsewhere: the same for the second repository, whose server may be away
     + client: the host whose repository password comes on standard input
     """
-    password = sys.stdin.readline().strip() if offline or client else ""
-    if (offline or client) and len(password) < 32:
+    password = sys.stdin.readline().strip() if offline or elsewhere or client else ""
+    if (offline or elsewhere or client) and len(password) < 32:
         raise ConfigurationError(f"password = {len(password)} characters; a line of at least 32 on standard input")
     try:
         if client:
@@ -42,11 +43,19 @@ def run(settings: Settings, *, offline: bool = False, client: str = "") -> int:
             _made(repository)
             _held(repository, "client", password=password)
             return 0
-        for repository in _all(settings):
-            if offline:
-                _held(repository, "offline", password=password)
+        for kind in KINDS:
+            repository = own(settings, kind)
+            if elsewhere:
+                there = second(settings, kind)
+                if there and not exists(there):
+                    restic.init(there, like=repository)
+                    say(f"repository {there.shown} = made")
+                if there:
+                    _held(there, OFFLINE, password=password)
+            elif offline:
+                _held(repository, OFFLINE, password=password)
             else:
-                _made(repository, like=_origin(settings, repository))
+                _made(repository)
                 _held(repository, "drill", file=credential_file(DRILL))
     except RepositoryError as error:
         say(str(error))
@@ -87,29 +96,15 @@ def opens(repository: Repository, *, file: Path = STDIN, password: str | None = 
     return True
 
 
-def _all(settings: Settings) -> Sequence[Repository]:
-    elsewhere = (second(settings, kind) for kind in KINDS)
-    return [*(own(settings, kind) for kind in KINDS), *(there for there in elsewhere if there)]
-
-
-def _origin(settings: Settings, repository: Repository) -> Repository | None:
-    """Of which of our own this one is the second."""
-    return next((own(settings, kind) for kind in KINDS if second(settings, kind) == repository), None)
-
-
-def _made(repository: Repository, *, like: Repository | None = None) -> None:
+def _made(repository: Repository) -> None:
     folder = repository.local
     if folder and not (folder / "config").is_file() and folder.is_dir() and any(folder.iterdir()):
         # A new one in the place of one that is damaged would be the end of what is left of it.
         raise failure(repository, "corrupt", "its config is gone while other files are there", f"ls {folder}")
-    try:
-        restic_run(repository, ["cat", "config"])
-    except RepositoryError as error:
-        if error.kind != "absent":
-            raise
+    if not exists(repository):
         if folder:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        restic.init(repository, like=like)
+        restic.init(repository)
         say(f"repository {repository.shown} = made")
 
 

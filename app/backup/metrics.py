@@ -132,4 +132,4 @@ def _last_success(settings: Settings, kind: str) -> float | None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return " ".join(str(error).split())[:400] or type(error).__name__

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +21,9 @@ _BY_CODE: Mapping[int, Failure] = {3: "partial", 10: "absent", 11: "locked", 12:
 _BY_WORDS: Sequence[tuple[str, Failure]] = (
     (r"\b507\b|no space left on device|disk quota exceeded|file too large", "full"),
     (r"\b40[13]\b|permission denied|access ?denied", "refused"),
-    (r"verification failed|contains errors|unexpected pack id|unexpected file size|is damaged|invalid data|"
-     r"repository is not|blob .* not found|hash mismatch|wrong hash|failed to load index|illegal (data|index)",
+    (r"(?<!host key )verification failed|contains errors|unexpected pack id|unexpected file size|is damaged|"
+     r"invalid data|repository is not|blob .* not found|hash mismatch|wrong hash|failed to load index|"
+     r"illegal (data|index)",
      "corrupt"),
 )  # fmt: skip
 _HELP: Mapping[Failure, tuple[str, str]] = {
@@ -37,7 +39,33 @@ _HELP: Mapping[Failure, tuple[str, str]] = {
     "full": ("space for what is added", "df -h; systemctl start rag-maintain gives back what no snapshot names"),
     "failed": ("a repository that answers", "journalctl -n 50 of the unit shows all that restic said"),
 }
+# What a server elsewhere has against us is not mended by what helps here: these go before the kind's own.
+_HELP_ELSEWHERE: Sequence[tuple[str, tuple[str, str]]] = (
+    (
+        r"bucket does not exist",
+        ("a bucket that is there", "make it at that server; its user needs no right to make any"),
+    ),
+    (r"x509|certificate", ("a certificate of a CA that is trusted", "backup.second_repository_ca names its CA")),
+    (
+        r"host key verification failed",
+        ("the key of backup.second_repository_host_key", "ssh-keyscan shows what it has; ask its owner which is right"),
+    ),
+    (
+        r"permission denied \(",
+        ("a user and a key that it lets in", "make keep-secret NAME=second-repository-key; its authorized_keys"),
+    ),
+    (
+        r"\b401\b|access ?key id|signature|no credentials",
+        ("a user and a password that it knows", "make keep-secret NAME=second-repository-environment"),
+    ),
+    (
+        r"\b403\b|access ?denied|permission denied",
+        ("rights of that user there; servers for adding refuse to delete", "the log of that server"),
+    ),
+)
 _LONGEST = 200
+OPEN_SECONDS = 60.0
+"""restic asks a server that does not answer for a quarter of an hour."""
 
 
 class RepositoryError(BackupError):
@@ -57,6 +85,8 @@ class Repository:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     cache: Path | None = None
     """Folder of restic's cache, worth it where reading the repository is slow; None: no cache."""
+    ssh: str = ""
+    """What ssh is told by restic, where it is reached over sftp."""
 
     @property
     def local(self) -> Path | None:
@@ -80,6 +110,9 @@ class Done:
 def failure(repository: Repository, kind: Failure, reason: str, command: str = "") -> RepositoryError:
     """The error in the house's form; ``command`` where a better one is known than the kind's own."""
     needed, usual = _HELP[kind]
+    if not repository.local and kind in {"refused", "failed"}:
+        found = (words for pattern, words in _HELP_ELSEWHERE if re.search(pattern, reason, re.IGNORECASE))
+        needed, usual = next(found, (needed, usual))
     return RepositoryError(kind, f"repository {repository.shown} = {kind}, {reason}; {needed}; {command or usual}")
 
 
@@ -91,15 +124,60 @@ def run(
     seconds: float = 600,
     lock_minutes: int = 2,
     environment: Mapping[str, str] | None = None,
+    origin: Repository | None = None,
     stdin: str | None = None,
 ) -> Done:
-    """Run restic; raise RepositoryError for every exit code but 0, and when it has not ended after ``seconds``."""
+    """
+    Run restic; raise RepositoryError for every exit code but 0, and when it has not ended after ``seconds``.
+
+    + origin: where copies come from
+    """
     command = ["restic", "--json", f"--retry-lock={lock_minutes}m"]
     command += ["--cache-dir", str(repository.cache)] if repository.cache else ["--no-cache"]
+    variables = _environment(repository) | (_origin(origin) if origin else {}) | dict(environment or {})
+    ssh = repository.ssh or (origin.ssh if origin else "")
+    with tempfile.NamedTemporaryFile("r", prefix="ssh-", errors="replace") as told:
+        # restic may end before it has read what ssh says.
+        command += ["-o", f"sftp.args={ssh} -E {told.name}"] if ssh else []
+        try:
+            code, stdout, stderr = _ran([*command, *arguments], cwd, variables, stdin, seconds)
+        except subprocess.TimeoutExpired as late:
+            raise _late(repository, arguments[0], seconds, str(late.output)) from None
+        # Whatever advice stands before it, the last line is the reason.
+        stderr = "\n".join([*told.read().strip().splitlines()[-1:], stderr])
+    messages = tuple(_messages(f"{stdout}\n{stderr}"))
+    if code:
+        raise _failed(repository, arguments[0], code, stderr, messages)
+    return Done(stdout, messages)
+
+
+def exists(repository: Repository) -> bool:
+    """Whether it is there; raise RepositoryError when nobody answers or nothing of ours opens it."""
+    try:
+        run(repository, ["cat", "config"], seconds=OPEN_SECONDS)
+    except RepositoryError as error:
+        if error.kind == "absent":
+            return False
+        raise
+    return True
+
+
+def refuse_silence(repository: Repository) -> None:
+    """Raise RepositoryError where no server answers: asking it for one repository after the other takes minutes."""
+    try:
+        exists(repository)
+    except RepositoryError as error:
+        if error.kind == "failed":
+            raise
+
+
+def _ran(
+    command: Sequence[str], cwd: Path | None, variables: Mapping[str, str], stdin: str | None, seconds: float
+) -> tuple[int, str, str]:
     process = subprocess.Popen(
-        [*command, *arguments],
+        command,
         cwd=cwd,
-        env=_environment(repository) | dict(environment or {}),
+        env=variables,
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -108,16 +186,13 @@ def run(
     )
     try:
         stdout, stderr = process.communicate(stdin, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        stdout, stderr = _ended(process)
-        raise _late(repository, arguments[0], seconds, stdout + stderr) from None
+    except subprocess.TimeoutExpired as late:
+        late.output = "".join(_ended(process))
+        raise
     except BaseException:
         _ended(process)
         raise
-    messages = tuple(_messages(f"{stdout}\n{stderr}"))
-    if process.returncode:
-        raise _failed(repository, arguments[0], process.returncode, stderr, messages)
-    return Done(stdout, messages)
+    return process.returncode, stdout, stderr
 
 
 def _environment(repository: Repository) -> dict[str, str]:
@@ -131,6 +206,15 @@ def _environment(repository: Repository) -> dict[str, str]:
         "RESTIC_PASSWORD_FILE": str(repository.password_file),
         "RESTIC_PROGRESS_FPS": "0.02",
         **repository.environment,
+    }
+
+
+def _origin(source: Repository) -> dict[str, str]:
+    """Where copies come from, in the environment: an address may hold a password, and all can read arguments."""
+    return {
+        **source.environment,
+        "RESTIC_FROM_REPOSITORY": source.location,
+        "RESTIC_FROM_PASSWORD_FILE": str(source.password_file),
     }
 
 
@@ -156,6 +240,7 @@ def _late(repository: Repository, verb: str, seconds: float, said: str) -> Repos
     # restic 0.18.0 asks a full server again for a quarter of an hour.
     kind = _by_words(said)
     last = next((line for line in reversed(said.splitlines()) if "returned error" in line), "it was silent")
+    last = re.sub(r"^.* returned error, retrying after [^:]*: ", "", last)
     return failure(repository, kind, f"{verb} did not end in {seconds:.0f} s, {_short(last)}")
 
 
@@ -189,7 +274,9 @@ def _by_words(said: str) -> Failure:
 
 
 def _short(text: str) -> str:
-    line = without_password(" ".join(text.split()))
+    # Where it is stands before the reason already.
+    bare = re.sub(r"Fatal: |unable to open repository at \S+: |Is there a repository at .*", "", text, flags=re.DOTALL)
+    line = without_password(" ".join(bare.split()))
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 

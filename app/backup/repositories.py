@@ -2,18 +2,20 @@
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
 from app.backup.process import Repository, without_password
-from app.backup.settings import Kind, Settings
+from app.backup.settings import Kind, Second, Settings
 from app.settings import ConfigurationError
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SERVICE = "repository-password"
 DRILL = "drill-password"
 ENVIRONMENT = "second-repository-environment"
+KEY = "second-repository-key"
 
 
 def credential_file(name: str) -> Path:
@@ -48,8 +50,43 @@ def second(settings: Settings, kind: Kind) -> Repository | None:
             f"second repository = {without_password(place)} with a password in its address, which many can read; an "
             f"address alone, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD; make keep-secret NAME={ENVIRONMENT}"
         )
-    location = f"{place.rstrip('/')}/{kind}"
-    return Repository(location, credential_file(SERVICE), _environment(), cache=settings.run / "cache")
+    authority = {"RESTIC_CACERT": settings.second.ca} if settings.second.ca else {}
+    return Repository(
+        f"{place.rstrip('/')}/{kind}",
+        credential_file(SERVICE),
+        {**_environment(), **authority},
+        cache=settings.run / "cache",
+        ssh=_ssh(settings.second) if place.startswith("sftp:") else "",
+    )
+
+
+def _ssh(elsewhere: Second) -> str:
+    """How ssh is called: with the site's own key, for the one server that shows the key known; nobody is asked."""
+    place = elsewhere.repository
+    key = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / KEY
+    if not key.is_file():
+        raise ConfigurationError(
+            f"second repository = {place}; the private key that its server lets in is needed; "
+            f"make keep-secret NAME={KEY}"
+        )
+    if not elsewhere.known_hosts:
+        raise ConfigurationError(
+            f"second repository = {place}; its server's host key is needed; backup.second_repository_host_key"
+        )
+    options = {
+        "IdentitiesOnly": "yes",
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "UserKnownHostsFile": elsewhere.known_hosts,
+        "GlobalKnownHostsFile": "/dev/null",
+        # So the key is known by, whatever the server's name and port.
+        "HostKeyAlias": "second-repository",
+        "ConnectTimeout": "20",
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
+    }
+    words = ["-F", "none", "-i", str(key), *(f"-o{name}={value}" for name, value in options.items())]
+    return shlex.join(words)
 
 
 def _environment() -> Mapping[str, str]:

@@ -38,7 +38,7 @@ class Snapshot:
 def init(repository: Repository, *, like: Repository | None = None) -> None:
     """Make an empty repository; ``like`` another one, copies between them find what is there already."""
     arguments = ["init", *(["--copy-chunker-params"] if like else [])]
-    done = run(repository, arguments, environment=_origin(like) if like else {})
+    done = run(repository, arguments, origin=like)
     if not any(message.get("message_type") == "initialized" for message in done.messages):
         raise failure(repository, "failed", "made no repository")
 
@@ -174,7 +174,7 @@ def copy(source: Repository, target: Repository, wanted: Sequence[Snapshot], *, 
         return 0
     for some in range(0, len(lacking), AT_ONCE):
         ids = [one.id for one in lacking[some : some + AT_ONCE]]
-        run(target, ["copy", *ids], seconds=seconds, environment=_origin(source))
+        run(target, ["copy", *ids], seconds=seconds, origin=source)
     has = {known.original for known in snapshots(target)}
     if missing := [one for one in lacking if one.original not in has]:
         raise failure(target, "failed", f"{len(missing)} of {len(lacking)} copied snapshots are not there")
@@ -209,15 +209,6 @@ def unlock(repository: Repository) -> int:
 def summary(messages: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """restic's own last word on what it did."""
     return next((told for told in reversed(messages) if told.get("message_type") == "summary"), None)
-
-
-def _origin(source: Repository) -> dict[str, str]:
-    """Where copies come from, in the environment: an address may hold a password, and all can read arguments."""
-    return {
-        **source.environment,
-        "RESTIC_FROM_REPOSITORY": source.location,
-        "RESTIC_FROM_PASSWORD_FILE": str(source.password_file),
-    }
 
 
 def _taken(repository: Repository, told: dict[str, Any], path: str, tags: Sequence[str]) -> Snapshot:

@@ -68,6 +68,8 @@ class Retention(Table):
 
 class Second(Table):
     repository: str = Field(default="", description="restic's location of the second repository; empty: none.")
+    ca: str = Field(default="", description="CA file that its server is verified with; empty: the system's.")
+    known_hosts: str = Field(default="", description="File with the host key that it must show over sftp.")
 
 
 class Drill(Table):
@@ -140,6 +142,11 @@ class Settings(Table):
     def canaries(self) -> Path:
         """What primaries acknowledged, as `app.backup.canaries` has it; who takes the site back deletes it."""
         return self.run / "canaries.json"
+
+    @property
+    def second_keyed(self) -> Path:
+        """The deploy's mark that the second repository has the offline key; who misses it there takes it away."""
+        return self.folder / "repositories/.keyed-second"
 
     def repository(self, kind: Kind) -> Path:
         """A restic repository of our own."""

@@ -83,7 +83,8 @@ def _opened_at_once(repository: Repository) -> None:
     text = encrypt.update(master)
     seal.update(text)
     data = base64.b64encode(vector + text + seal.finalize()).decode()
-    written = json.dumps(told | {"N": 1024, "data": data}).encode()
+    # Copies ask that one of the keys is the offline one.
+    written = json.dumps(told | {"N": 1024, "data": data, "username": "offline"}).encode()
     path.unlink()
     path.with_name(hashlib.sha256(written).hexdigest()).write_bytes(written)
 

@@ -30,6 +30,7 @@ ORDER = (
     "test_cluster",
     "test_backup",
     "test_repository",
+    "test_second_repository",
     "test_ollama",
     "test_chroma",
     "test_proxy",

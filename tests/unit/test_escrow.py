@@ -96,3 +96,22 @@ def test_the_second_repository_s_environment_is_lines_of_names_and_values(folder
     for wrong in ("", "AWS_ACCESS_KEY_ID", "export A=b", "A=b\n\nB=c"):
         with pytest.raises(SettingsError, match="KEY=VALUE"):
             secrets.keep("prod", name, wrong)
+
+
+def test_the_key_for_the_second_repositorys_server_is_one_that_asks_for_nothing(folder: Path, tmp_path: Path) -> None:
+    secrets.create("prod")
+    name, words = "second-repository-key", ["ssh-keygen", "-q", "-t", "ed25519", "-f", str(tmp_path / "open")]
+    subprocess.run([*words, "-N", ""], check=True)
+    key = (tmp_path / "open").read_text()
+    subprocess.run([*words[:-1], str(tmp_path / "locked"), "-N", "a phrase"], check=True)
+
+    secrets.keep("prod", name, key.strip())
+    assert secrets.secrets_of("prod")[name].get_secret_value() == key.strip()
+
+    public = (tmp_path / "open.pub").read_text()
+    for wrong in ("", key[:200], public, (tmp_path / "locked").read_text()):
+        with pytest.raises(
+            SettingsError, match="an OpenSSH private key without a passphrase is needed; ssh-keygen"
+        ) as no:
+            secrets.keep("prod", name, wrong)
+        assert len(str(no.value).splitlines()) == 1

@@ -51,7 +51,7 @@ MAY_IMPORT = {
     "inventories/frozen.py": PURE,
     "inventories/embeddings.py": set(),
     "inventories/services.py": PURE | {"inventories.embeddings", "inventories.frozen"},
-    "inventories/backup.py": PURE | {"inventories.frozen"},
+    "inventories/backup.py": PURE | {"inventories.frozen", "inventories.public_keys"},
     "inventories/oidc.py": PURE | {"inventories.frozen"},
     "inventories/settings.py": PURE
     | {

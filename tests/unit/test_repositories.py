@@ -12,7 +12,7 @@ from app.backup.base import Source
 from app.backup.keys import run as init
 from app.backup.metrics import BackupError
 from app.backup.restic import Repository, RepositoryError, Snapshot
-from app.backup.settings import Settings
+from app.backup.settings import Second, Settings
 from app.settings import ConfigurationError
 from tests.unit.backups import settings_in
 
@@ -125,7 +125,41 @@ def test_a_password_in_the_second_repositorys_address_is_refused_and_not_shown(s
     with pytest.raises(ConfigurationError, match="RESTIC_REST_PASSWORD; make keep-secret") as refused:
         there("rest:https://user:secret@example.org/rag")
     assert "secret@" not in str(refused.value)
-    assert there("sftp://backup@example.org//srv/rag")
+    assert there("rest:https://example.org/rag")
+
+
+def test_over_sftp_ssh_uses_the_sites_key_for_the_server_that_shows_its_own_and_asks_nobody(
+    settings: Settings, tmp_path: Path
+) -> None:
+    place = {"repository": "sftp://backup@example.org:2222//srv/rag"}
+    with pytest.raises(
+        ConfigurationError, match="private key that its server lets in is needed; make keep-secret NAME"
+    ):
+        repositories.second(settings.model_copy(update={"second": Second(**place)}), "wal")
+    key = tmp_path / "credentials/second-repository-key"
+    key.write_text("a key")
+    with pytest.raises(ConfigurationError, match=r"host key is needed; backup\.second_repository_host_key"):
+        repositories.second(settings.model_copy(update={"second": Second(**place)}), "wal")
+
+    found = repositories.second(
+        settings.model_copy(update={"second": Second(**place, known_hosts="/etc/rag/known")}), "wal"
+    )
+
+    assert found
+    assert found.location == "sftp://backup@example.org:2222//srv/rag/wal"
+    words = found.ssh.split()
+    assert words[:4] == ["-F", "none", "-i", str(key)]
+    assert {"-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oUserKnownHostsFile=/etc/rag/known"} < set(words)
+
+
+def test_the_ca_of_the_second_repositorys_server_is_restics_alone(settings: Settings) -> None:
+    elsewhere = Second(repository="rest:https://example.org/rag", ca="/etc/rag/ca.crt")
+
+    there = repositories.second(settings.model_copy(update={"second": elsewhere}), "wal")
+
+    assert there
+    assert there.environment == {"RESTIC_CACERT": "/etc/rag/ca.crt"}
+    assert repositories.own(settings, "wal").environment == {}
 
 
 def test_log_of_this_hour_stays_and_asks_no_repository_every_few_seconds(settings: Settings) -> None:

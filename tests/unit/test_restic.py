@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,58 @@ def test_where_a_copy_comes_from_is_in_no_argument_list(says: Says, tmp_path: Pa
     arguments, origin = asked.rsplit(" ", 1)
     assert origin == source.location
     assert "secret" not in arguments
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "help_"),
+    [
+        ("@@@ REMOTE HOST IDENTIFICATION HAS CHANGED! @@@\nHost key verification failed.", "failed", "_host_key"),
+        ("rag@nas: Permission denied (publickey).", "refused", "NAME=second-repository-key"),
+        ("ssh: connect to host nas port 22: Connection refused", "failed", "a repository that answers"),
+    ],
+)
+def test_why_ssh_did_not_come_in_is_told_though_restic_lost_it(says: Says, said: str, kind: str, help_: str) -> None:
+    lost = end(1, "Fatal: unable to start the sftp session, error: error receiving version packet: unexpected EOF")
+    then = f"for word; do case $word in sftp.args=*) echo '{said}' > ${{word##* }};; esac; done"
+    repository = replace(says(1, stderr=lost, then=then, location="sftp:nas:/srv/wal"), ssh="-F none -i 'a key'")
+
+    with pytest.raises(RepositoryError) as failed:
+        restic.snapshots(repository)
+
+    assert failed.value.kind == kind
+    assert said.splitlines()[-1] in str(failed.value)
+    assert help_ in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "help_"),
+    [
+        ("unexpected HTTP response (401): 401 Unauthorized", "make keep-secret NAME=second-repository-environment"),
+        ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "second_repository_ca"),
+        ("client.BucketExists: Access Denied.", "the log of that server"),
+        ("Stat: The specified bucket does not exist", "a bucket that is there"),
+        ("Stat: The AWS Access Key Id you provided does not exist in our records.", "second-repository-environment"),
+        (
+            "unable to open repository at s3:x: s3.getCredentials: no credentials found.",
+            "second-repository-environment",
+        ),
+    ],
+)
+def test_what_a_server_elsewhere_has_against_us_has_its_own_help(says: Says, said: str, help_: str) -> None:
+    for location, told in (("rest:https://nas/wal", True), ("/r", False)):
+        with pytest.raises(RepositoryError) as failed:
+            restic.snapshots(says(1, stderr=end(1, f"Fatal: {said}"), location=location))
+
+        assert (help_ in str(failed.value)) == told
+
+
+def test_copies_from_over_there_go_by_the_same_ssh(says: Says, tmp_path: Path) -> None:
+    then = f'echo "$*" >> {tmp_path}/asked'
+    source = Repository("sftp:nas:/srv/wal", tmp_path / "other", ssh="-i key")
+
+    restic.init(says(0, stdout={"message_type": "initialized"}, then=then), like=source)
+
+    assert " -o sftp.args=-i key -E /" in (tmp_path / "asked").read_text()
 
 
 def test_a_restore_over_what_is_there_already_counts_it(says: Says, tmp_path: Path) -> None:
