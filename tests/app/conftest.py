@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 
 from tests.app import formats
 from tests.app.browser import Window, chromium, window
+from tests.app.idp import Provider, platform, provider
 from tests.app.ollama_standin import OllamaStandin
 from tests.app.servers import chroma, free_port, ours, postgresql
 from tests.app.site import PASSWORD, Models, Person, Site, engine
@@ -170,6 +171,20 @@ def colleague(browser: Browser, site: Site) -> Iterator[Window]:
     with window(browser, site.base) as opened:
         opened.sign_in()
         yield opened
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    """A provider whose people sign in at the site."""
+    with provider(tmp_path_factory.mktemp("provider")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def http(site: Site, there: Provider) -> Iterator[httpx.Client]:
+    """The platform where they do."""
+    with platform(site, there) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

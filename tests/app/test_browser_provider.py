@@ -9,18 +9,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.app.browser import PHONE, Window, chromium, flaws, window
 from tests.app.front import front
-from tests.app.idp import LABEL, PLATFORM, Provider, platform, provider
+from tests.app.idp import LABEL, PLATFORM, Provider, platform
 from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Person, Site
 from tests.app.test_provider import person
 
 BUTTON = f"Sign in with {LABEL}"
-
-
-@pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    with provider(tmp_path_factory.mktemp("provider")) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from tests.app.idp import LABEL, Provider, begin, enter, platform, provider, token_of
+from tests.app.idp import LABEL, Provider, begin, enter, platform, token_of
 from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Person, Site
-
-
-@pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    with provider(tmp_path_factory.mktemp("provider")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def http(site: Site, there: Provider) -> Iterator[httpx.Client]:
-    with platform(site, there) as client:
-        yield client
 
 
 @pytest.fixture(autouse=True)

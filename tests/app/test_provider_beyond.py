@@ -1,30 +1,15 @@
 """What is told to the site's provider at a sign-out, and to whoever deploys when it cannot be read."""
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
-import pytest
 
 from tasks.provider import described
-from tests.app.idp import Provider, enter, platform, provider
-from tests.app.site import Site
+from tests.app.idp import Provider, enter
 from tests.unit.machines import Here
-
-
-@pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
-    with provider(tmp_path_factory.mktemp("provider")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def http(site: Site, there: Provider) -> Iterator[httpx.Client]:
-    with platform(site, there) as client:
-        yield client
 
 
 def test_who_signs_out_at_the_provider_is_told_to_it_by_its_own_word(http: httpx.Client, there: Provider) -> None:

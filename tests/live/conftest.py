@@ -31,6 +31,7 @@ ORDER = (
     "test_backup",
     "test_repository",
     "test_second_repository",
+    "test_pushed",
     "test_ollama",
     "test_chroma",
     "test_proxy",

@@ -1,11 +1,8 @@
 """A drill's verdicts: what did not run has failed, what is missing is named, and figures say so."""
 
 import json
-import os
 import random
-import signal
 import subprocess
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,16 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from app.answer import cite
 from app.backup.canaries import Canary, Memory
 from app.backup.choice import NEVER, Recoveries, believed
-from app.backup.drill import backups, database, golden, main, stack, steps
-from app.backup.drill.checks import Check, CheckError, Checks, StoppedError, deadline, stoppable
+from app.backup.drill import backups, database, golden, stack, steps
+from app.backup.drill.checks import Check, CheckError, Checks
 from app.backup.drill.evidence import Evidence, figures
-from app.backup.drill.place import free_port, put_away, scratch
+from app.backup.drill.place import free_port
 from app.backup.drill.steps import DAILY, WEEKLY
 from app.backup.metrics import publish
 from app.backup.restic import Snapshot
 from app.backup.room import kept
 from app.sentences import content_words
-from app.settings import Answering, ConfigurationError
+from app.settings import Answering
 from app.store.passages import Passage
 from tests.unit.backups import settings_in
 
@@ -69,109 +66,6 @@ def test_what_needs_a_check_that_did_not_pass_could_not_run_and_says_why() -> No
     assert not checks.run("documents", 5, lambda: "never asked")
 
     assert checks.all[1] == Check("documents", "could not run", "not reached, since restore did not pass", 0.0)
-
-
-def test_a_check_that_swallows_errors_does_not_outlive_its_deadline() -> None:
-    def stubborn() -> str:
-        while True:
-            try:
-                time.sleep(10)
-            except Exception:  # noqa: S112 - that is what is tried
-                continue
-
-    checks = Checks(["stubborn"])
-
-    assert not checks.run("stubborn", 0.1, stubborn)
-    assert checks.all[0].found == "not done in 0 s"
-
-
-def test_a_drill_that_is_stopped_tells_so_and_runs_no_further_check() -> None:
-    checks = Checks(["first", "second"])
-    told: list[str] = []
-    with stoppable(lambda: told.append("stopped")):
-        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        with pytest.raises(StoppedError):
-            checks.run("first", 20, lambda: time.sleep(20) or "")
-
-    assert told == ["stopped"]
-    assert not checks.run("second", 5, lambda: "")
-    assert checks.all[0].found == "the drill was stopped"
-    assert checks.all[1].verdict == "could not run"
-
-
-def test_what_goes_wrong_between_two_checks_is_kept_as_evidence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(drill: steps.Drill) -> None:
-        drill.checks.run("snapshots", 5, lambda: "there")
-        raise OSError("the disk is gone")
-
-    kept: list[Evidence] = []
-    monkeypatch.setattr(main, "carried_out", broken)
-    monkeypatch.setattr(main, "own", lambda *_, **__: None)
-    monkeypatch.setattr(main, "_versions", lambda _: {})
-    monkeypatch.setattr(main.evidence, "kept", lambda _settings, _repository, found: kept.append(found) or tmp_path)
-
-    assert main.run(settings_in(tmp_path)) == 1
-
-    assert [check.verdict for check in kept[0].checks][:2] == ["pass", "could not run"]
-    assert not kept[0].well
-
-
-def figure(folder: Path) -> str:
-    lines = (folder / "rag_backup_drill.prom").read_text().splitlines()
-    return next(line for line in lines if line.startswith("rag_backup_last_result"))
-
-
-def test_a_drill_that_is_stopped_has_failed_before_it_has_put_anything_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-
-    def slow(drill: steps.Drill) -> None:
-        try:
-            drill.checks.run("snapshots", 20, lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(20) or "")
-        finally:
-            # While PostgreSQL is ended, systemd may lose its patience, or ask again.
-            seen.append(figure(tmp_path))
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    kept: list[Evidence] = []
-    monkeypatch.setattr(main, "carried_out", slow)
-    monkeypatch.setattr(main, "own", lambda *_, **__: None)
-    monkeypatch.setattr(main, "_versions", lambda _: {})
-    monkeypatch.setattr(main.evidence, "kept", lambda _settings, _repository, found: kept.append(found) or tmp_path)
-
-    assert main.run(settings_in(tmp_path)) == 1
-
-    assert seen == ['rag_backup_last_result{kind="drill"} 0.0']
-    assert kept[0].checks[0].found == "the drill was stopped"
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_a_drill_that_is_stopped_while_it_looks_for_its_place_has_failed_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def clears(_folder: Path) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(20)
-
-    monkeypatch.setattr("app.backup.drill.place.put_away", clears)
-    monkeypatch.setattr(main, "own", lambda *_, **__: None)
-
-    assert main.run(settings_in(tmp_path)) == 1
-
-    assert figure(tmp_path) == 'rag_backup_last_result{kind="drill"} 0.0'
-
-
-def test_deadlines_leave_nothing_behind() -> None:
-    before = signal.getsignal(signal.SIGALRM)
-    with deadline(5):
-        pass
-
-    assert signal.getsignal(signal.SIGALRM) == before
-    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    assert not issubclass(StoppedError, Exception)
 
 
 def test_the_weekly_drill_has_all_of_the_daily_ones_checks() -> None:
@@ -309,23 +203,6 @@ def test_the_space_is_asked_for_before_anything_is_written(tmp_path: Path) -> No
         drill = steps.Drill(settings, tmp_path, {}, Evidence("drill", "lab", NOW), Checks(DAILY), room)
         with pytest.raises(CheckError, match=r"GB free; 2251800\.4 GB needed; df -h"):
             drill.ask(backups.needed(chosen))
-
-
-def test_two_drills_at_once_are_refused_and_what_a_killed_one_left_is_put_away(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path)
-    with scratch(settings) as folder:
-        (folder / "left").mkdir()
-        sleeper = subprocess.Popen(["sleep", "60"], cwd=folder / "left")
-        with pytest.raises(ConfigurationError, match="another one runs"), scratch(settings):
-            pass
-    assert sleeper.wait(10) == -signal.SIGKILL
-    assert not folder.exists()
-
-    folder.mkdir()
-    (folder / "of a killed one").touch()
-    with scratch(settings) as again:
-        assert list(again.iterdir()) == []
-    put_away(folder)
 
 
 def test_the_figures_name_each_check_and_are_of_their_kind(tmp_path: Path) -> None:
