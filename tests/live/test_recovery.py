@@ -240,14 +240,24 @@ def test_the_site_goes_back_to_a_moment_and_returns(
     for machine in site.having("database"):
         assert run(machine, f"ls -d /var/lib/postgresql/{site.database.version}/rag.before-*")
     measured(f"the site goes back to a moment: {together(said)} s")
+    receives_and_misses_nothing(run, keeper)
 
     # And back: what it had when it was left.
     said = well(site, "restore", "--to", "before", "--in-place", "--confirm", site.name)
     assert {"before-the-moment", "after-the-moment"} <= collections(fleet)
     measured(f"and returns to what it was: {together(said)} s")
+    receives_and_misses_nothing(run, keeper)
     until(lambda: whole(site, run), "a whole cluster", 120)
     for machine in site.having("database"):
         run(machine, f"rm -rf /var/lib/postgresql/{site.database.version}/rag.before-*")
+
+
+def receives_and_misses_nothing(run: Run, keeper: str) -> None:
+    """The canaries of the history that was left are no loss to the one that goes on."""
+    figures = "cat /var/lib/prometheus/node-exporter/rag_backup_wal.prom"
+    wanted = ("rag_backup_wal_receiving 1.0", "rag_backup_canaries_lost 0.0", 'rag_backup_last_result{kind="wal"} 1.0')
+    until(lambda: {*wanted} <= {*run(keeper, figures).splitlines()}, "a log without a loss", 90)
+    assert run(keeper, "systemctl is-active rag-wal") == "active"
 
 
 def together(said: str) -> str:
