@@ -18,6 +18,7 @@ from tasks.wants import Check, Directory, File, Unit, User, rendered
 
 HOME = "/var/lib/ollama"
 MODELS = f"{HOME}/models"
+USER = "ollama"
 UNIT = "/etc/systemd/system/ollama.service"
 URL = f"http://127.0.0.1:{OLLAMA.backend}"
 # curl's: refused by the server, no ranges there, draft longer than the file.
@@ -41,8 +42,9 @@ def ollama(site: Site, machine: Machine) -> None:
 
     ensure(
         name="Run Ollama",
-        users=[User("ollama", home=HOME, groups=("render", "video") if machine.gpu else ())],
-        directories=[Directory(HOME, "750", "ollama", "ollama"), Directory(MODELS, "750", "ollama", "ollama")],
+        users=[User(USER, home=HOME, groups=("render", "video") if machine.gpu else ())],
+        # Only what lies in root's own folder: a link that Ollama's user put deeper would be followed.
+        directories=[Directory(HOME, "750", USER, USER)],
         files=[
             File(
                 UNIT,
@@ -161,7 +163,8 @@ def _push_model(model: Model, store: Path, ssh: Ssh, machine: Machine) -> None:
     blobs = [f"blobs/{layer['digest'].replace(':', '-')}" for layer in (described["config"], *described["layers"])]
     # Blobs first: a manifest without its blobs is a broken model, blobs without one are nothing yet.
     paths = [*dict.fromkeys(blobs), str(model.manifest)]
-    script = f"set -e; umask 027; tar --extract --no-same-owner -C {MODELS}; chown -R ollama:ollama {MODELS}"
+    # As the user to whom the folder belongs: root would follow a link in it.
+    script = f"cd /; runuser -u {USER} -- sh -c 'umask 027; mkdir -p {MODELS} && tar --extract -C {MODELS}'"
     stream(["tar", "--create", "--dereference", "-C", str(store), *paths], script, ssh, machine)
 
 

@@ -1,6 +1,10 @@
 """Ollama's archive reaches the controller once and whole, or not at all."""
 
 import hashlib
+import json
+import os
+import subprocess
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +12,7 @@ import gevent
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from inventories.settings import Inference
+from inventories.settings import Inference, Machine, Model, Ssh
 from tasks import ollama
 from tasks.ollama import verified_archive
 
@@ -64,6 +68,45 @@ def test_another_content_than_the_site_pinned_is_refused_and_not_kept(settings: 
         verified_archive(settings)
 
     assert [*settings.archive.parent.iterdir()] == []
+
+
+@pytest.mark.parametrize("planted", ["models", "models/blobs", ""])
+def test_root_follows_no_link_that_ollamas_user_put_into_its_folder(
+    planted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid():
+        pytest.skip("another user's folder is needed; only root has one")
+    with tempfile.TemporaryDirectory(prefix="rag-") as place:
+        home, store, target = (Path(place) / name for name in ("ollama", "store", "etc"))
+        model = Model(name="all-minilm:l6-v2")
+        (store / model.manifest).parent.mkdir(parents=True)
+        layer = {"digest": "sha256:1"}
+        (store / model.manifest).write_text(json.dumps({"config": layer, "layers": []}))
+        (store / "blobs").mkdir()
+        (store / "blobs/sha256-1").write_text("a blob")
+        for folder in (Path(place), home, target):
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o755)
+        if planted:
+            link = home / planted
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(target)
+        subprocess.run(["chown", "-hR", "nobody", home], check=True)
+
+        def here(source: list[str], script: str, *_: object) -> None:
+            packed = subprocess.run(source, capture_output=True, check=True)
+            subprocess.run(["sh", "-c", script], input=packed.stdout, check=False, capture_output=True)
+
+        monkeypatch.setattr(ollama, "MODELS", str(home / "models"))
+        monkeypatch.setattr(ollama, "USER", "nobody")
+        monkeypatch.setattr(ollama, "stream", here)
+
+        ollama._push_model(model, store, Ssh.model_construct(), Machine.model_construct(name="gpu1"))
+
+        assert (target.owner(), [*target.iterdir()]) == ("root", [])
+        blob = home / "models/blobs/sha256-1"
+        assert blob.exists() == (not planted)
+        assert planted or blob.owner() == "nobody"
 
 
 def test_a_draft_that_cannot_be_gone_on_with_is_not_in_the_way_of_the_next_run(settings: Inference) -> None:
