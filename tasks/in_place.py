@@ -179,7 +179,9 @@ def _still(
     try:
         outage.stop(site, plan.hosts, say)
         since = outage.now_of(site)
-        if not order.fresh and not plan.counts:
+        if order.fresh:
+            taken = last_backup.held(plan.window)
+        elif not plan.counts:
             taken = last_backup.take(site, keeper, say)
         last_backup.rest(site, keeper)
         phases.over("stop, last backup")

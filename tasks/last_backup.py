@@ -84,7 +84,26 @@ def take(site: Site, keeper: Machine, say: Say) -> dict[str, Any]:
     ask(site, keeper, twice, seconds=1800, what="last backup")
     last = restored.window(site, keeper)
     say(f"last backup: the log until {last['last'][:19]} is in the repository")
-    return {"at": last["last"], "base": last["bases"][-1]["id"], "log": last["log"]["id"]}
+    return held(last)
+
+
+def held(window: Mapping[str, Any]) -> dict[str, Any]:
+    """The newest backup that the repository has, as it is written down."""
+    return {"at": window["last"], "base": window["bases"][-1]["id"], "log": window["log"]["id"]}
+
+
+def remembered(site: Site, keeper: Machine, *, anew: bool = False) -> None:
+    """
+    What the repositories know of recoveries is written down on a backup host that knows of none.
+
+    + anew: it has them from elsewhere, and whatever it knew was of others
+    """
+    if not anew and record_of(site, keeper):
+        return
+    if told := json.loads(restored.verb_on(site, keeper, "recoveries")):
+        _keep(site, keeper, told)
+    elif anew:
+        ask(site, keeper, f"rm -f {RECORD}")
 
 
 def rest(site: Site, keeper: Machine) -> None:

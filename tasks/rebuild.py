@@ -184,6 +184,7 @@ def bring_repositories(site: Site, given: str, password: str, phases: Phases) ->
     else:
         fetch(site, keeper, given)
     restored.verb_on(site, keeper, "init --offline", seconds=900, stdin=f"{password}\n")
+    last_backup.remembered(site, keeper, anew=True)
     phases.say(f"{keeper.name}: has the repositories of {given}")
 
 
@@ -201,6 +202,7 @@ def fetch(site: Site, keeper: Machine, given: str) -> str:
             ask(site, keeper, restored.as_keeper(f"rm -rf {there}"), seconds=900)
     # Whoever else may open them gets a key of his own in what was made anew.
     ask(site, keeper, "systemctl restart rag-repositories", seconds=900)
+    last_backup.remembered(site, keeper)
     return told
 
 

@@ -12,6 +12,7 @@ MODULES = {
     "receive": "receive",
     "restore": "restore",
     "window": "window",
+    "recoveries": "recoveries",
     "fetch": "fetch",
     "init": "keys",
     "backup": "snapshot",
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     verbs.add_parser("receive", help="receive the log until told to stop")
     verbs.add_parser("restore", help="bring a moment back into scratch/restored; rag-restored.service does it")
     verbs.add_parser("window", help="from when to when any moment can be brought back, as JSON")
+    verbs.add_parser("recoveries", help="what the site's repository knows of recoveries, as JSON")
     drill = verbs.add_parser("drill", help="restore the newest backup in a scratch place, and use it")
     drill.add_argument("--weekly", action="store_true", help="also to a random moment, all documents, a damaged copy")
     init = verbs.add_parser("init", help="make the repositories that lack, give keys to who may open them")

@@ -1,16 +1,43 @@
-"""What recoveries in place wrote down on this host: when the site's history became another one."""
+"""What recoveries wrote down on this host, when the site's history became another one, and what outlives the host."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
-from app.backup.choice import Recoveries
+from app.backup import restic
+from app.backup.choice import Recoveries, believed
+from app.backup.process import run as told_by
+from app.backup.repositories import own
 from app.backup.settings import Settings
+
+NAME = "recovery.json"
+
+
+def run(settings: Settings) -> int:
+    """Verb ``recoveries``: print what the site's repository holds of it, as one JSON value; empty: nothing."""
+    site = own(settings, "site")
+    known = [one.id for one in believed(restic.snapshots(site, tag="site"), datetime.now(UTC))]
+    found = json.loads(told_by(site, ["find", f"/{NAME}"]).stdout or "[]")
+    having = {one["snapshot"] for one in found}
+    newest = next((one for one in reversed(known) if one in having), "")
+    print(json.dumps(json.loads(told_by(site, ["dump", newest, f"/{NAME}"]).stdout) if newest else {}))
+    return 0
+
+
+def put_with_site(settings: Settings) -> None:
+    """Among the site's state, with which it goes into the repository: a host that is built anew gets it back."""
+    written, known = settings.folder / NAME, settings.site_folder / NAME
+    if not written.is_file():
+        known.unlink(missing_ok=True)
+    elif not known.is_file() or known.read_bytes() != written.read_bytes():
+        draft = settings.site_folder / f"{NAME}.new"
+        draft.write_bytes(written.read_bytes())
+        draft.replace(known)
 
 
 def recoveries_of(settings: Settings) -> Recoveries:
     """All of them; what lies beside the spool is written by whoever recovers."""
     try:
-        told = json.loads((settings.folder / "recovery.json").read_text(encoding="utf-8"))
+        told = json.loads((settings.folder / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Recoveries()
     breaks = [(datetime.fromisoformat(before), datetime.fromisoformat(after)) for before, after in told["breaks"]]

@@ -166,12 +166,16 @@ def restored(settings: Settings, wanted: Request, folder: Path, room: Room) -> d
 def named(wanted: Request, bases: Sequence[Snapshot], logs: Sequence[Snapshot]) -> Choice:
     """The snapshots that the request names: a recovery in place wrote them down."""
     base = wanted.base or next((each.id for each in reversed(bases)), "none")
+    found = []
     for one, known in ((base, bases), (wanted.log, logs)):
-        if one not in {each.id for each in known}:
+        # On a host that is built anew each is a copy, with another id.
+        here = next((each.id for each in known if one in {each.id, each.original}), None)
+        if here is None:
             raise OutsideError(
                 f"snapshot = {one[:8]}, not in the repository; one that is there; make restore with a moment as TO"
             )
-    return Choice(base, (wanted.log,), None)
+        found.append(here)
+    return Choice(found[0], (found[1],), None)
 
 
 def lacking(folder: Path, target: datetime | None = None) -> str:

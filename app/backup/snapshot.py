@@ -10,6 +10,7 @@ from pathlib import Path
 from app.backup import restic, spool
 from app.backup.choice import believed, last_of_hours
 from app.backup.metrics import Figures, Outcome, recorded
+from app.backup.recoveries import put_with_site
 from app.backup.repositories import own
 from app.backup.restic import Repository, RepositoryError, Snapshot
 from app.backup.settings import Settings
@@ -81,6 +82,7 @@ def _before(settings: Settings, start: int) -> list[spool.Segment]:
 
 def _site_taken(settings: Settings) -> bool:
     """Take the site's state when it is another than the one taken last, and once a day."""
+    put_with_site(settings)
     folder, note = settings.site_folder, settings.run / "site-taken.json"
     if not any(folder.iterdir()):
         return False

@@ -24,9 +24,15 @@ def window(settings: Settings) -> dict[str, Any]:
     """From when to when any moment can be brought back, with the snapshots that bear it."""
     bases, logs = known_of(settings, "base"), known_of(settings, "wal")
     found = window_of(bases, logs)
+    # By the names that they keep on a host that is built anew, where each is a copy.
     return {
         "first": found.first.isoformat(),
         "last": found.last.isoformat(),
-        "bases": [{"id": base.id, "at": base.at.isoformat(), "bytes": base.bytes} for base in bases],
-        "log": {"id": logs[-1].id, "at": logs[-1].at.isoformat(), "bytes": logs[-1].bytes, "snapshots": len(logs)},
+        "bases": [{"id": base.original or base.id, "at": base.at.isoformat(), "bytes": base.bytes} for base in bases],
+        "log": {
+            "id": logs[-1].original or logs[-1].id,
+            "at": logs[-1].at.isoformat(),
+            "bytes": logs[-1].bytes,
+            "snapshots": len(logs),
+        },
     }

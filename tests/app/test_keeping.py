@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.backup import copying, fetch, maintain, restic, snapshot, spool
+from app.backup import copying, fetch, maintain, recoveries, restic, restore, snapshot, spool, window
 from app.backup.settings import Settings
 from tests.app.repositories import empty, keeper_in, made, of, taken
 
@@ -178,6 +178,39 @@ def test_the_last_backup_before_a_recovery_in_place_outlives_maintenance_here_an
     elsewhere = copying.second(settings, "wal")
     assert elsewhere
     assert [one.original for one in restic.snapshots(elsewhere)] == kept
+
+
+def test_a_backup_host_that_is_built_anew_has_recoveries_and_the_last_backups_of_before_from_the_second_repository(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for module in (copying, fetch):
+        monkeypatch.setattr(module, "KINDS", ("wal", "base", "site"))
+    elsewhere = settings.second.model_copy(update={"repository": str(tmp_path / "elsewhere")})
+    settings = settings.model_copy(update={"second": elsewhere})
+    anew = settings.model_copy(update={"folder": tmp_path / "anew"})
+    for kind in ("wal", "base", "site"):
+        for place in ("repositories", "elsewhere", "anew/repositories"):
+            empty(settings, tmp_path / place / kind)
+    base, log = (taken(of(settings, kind), mark(tmp_path / "any", kind), kind) for kind in ("base", "wal"))
+    told = {"at": log.at.isoformat(), "base": base.id, "log": log.id, "done": True, "breaks": []}
+    mark(settings.site_folder, "the site")
+    (settings.folder / "recovery.json").write_text(json.dumps(told))
+
+    assert snapshot._site_taken(settings)
+    assert not snapshot._site_taken(settings)
+    assert copying.run(settings) == 0
+    # The new host has taken the site's state already, as its deploy put it, and knows of no recovery.
+    taken(replace(of(settings, "site"), location=str(tmp_path / "anew/repositories/site")), tmp_path / "any", "site")
+    assert fetch.run(anew) == 0
+    capsys.readouterr()
+
+    assert recoveries.run(anew) == 0
+    assert json.loads(capsys.readouterr().out) == told
+    bases, logs = restore.known_of(anew, "base"), restore.known_of(anew, "wal")
+    found = restore.named(restore.Request(base=told["base"], log=told["log"]), bases, logs)
+    assert (found.base, found.log) == (bases[0].id, (logs[0].id,))
+    assert bases[0].id != base.id
+    assert window.window(anew)["log"]["id"] == log.id
 
 
 def test_copies_of_copies_are_known_by_the_first_one(

@@ -113,6 +113,14 @@ def test_the_last_backup_counts_from_the_moment_on_at_which_the_data_are_exchang
     assert (kept["base"], kept["log"], kept["began"]) == ("b1", "l1", "2026-11-27T12:00:00+00:00")
 
 
+def test_a_rebuild_writes_down_what_the_repository_had_and_the_way_back_to_it(machines: Machines) -> None:
+    machines.recover(Order(datetime(2026, 11, 27, 8, tzinfo=UTC), fresh=True))
+
+    kept = json.loads(machines.asked[machines.first(BEGUN)].partition("recovery.json ")[2])
+    assert (kept["at"], kept["base"], kept["log"]) == (WINDOW["last"], "b1", "l1")
+    assert not machines.was("start rag-backup; systemctl start rag-backup")
+
+
 def test_a_recovery_is_over_when_its_cluster_has_a_base_of_its_own() -> None:
     with_new = WINDOW | {"bases": [*WINDOW["bases"], NEWER]}
 

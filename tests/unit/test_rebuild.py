@@ -14,6 +14,7 @@ from tasks import last_backup, rebuild, restored
 from tasks.cluster import site_of
 from tasks.in_place import Phases
 from tasks.members import RefusedError
+from tests.unit.recovering import RECORD
 
 
 @pytest.fixture
@@ -143,13 +144,35 @@ def test_the_repositories_belong_to_the_user_of_the_backups_whatever_rights_they
     scripts: list[str] = []
     monkeypatch.setattr(rebuild, "ask", lambda *words, **_: scripts.append(words[2]) or "")
     monkeypatch.setattr(rebuild, "stream", lambda *words: scripts.append(words[1]))
-    monkeypatch.setattr(restored, "verb_on", lambda *words, **_: scripts.append(words[2]) or "")
+    monkeypatch.setattr(restored, "verb_on", lambda *words, **_: scripts.append(words[2]) or "{}")
     monkeypatch.setattr(last_backup, "ask", lambda *_, **__: "")
 
     rebuild.bring_repositories(prod, str(tmp_path), "the offline password", Phases(lambda _: None, lambda: 0.0))
 
-    aside, unpacked, whole, keyed = scripts
+    aside, unpacked, whole, keyed, remembered = scripts
     assert whole == "systemctl restart rag-repositories"
     assert "install -d -m 700 -o rag-backup -g rag-backup /var/lib/rag-backup/repositories" in aside
     assert unpacked.startswith("cd /; runuser -u rag-backup -- sh -c ")
-    assert keyed == "init --offline"
+    assert (keyed, remembered) == ("init --offline", "recoveries")
+
+
+@pytest.mark.parametrize(
+    ("here", "anew", "kept"),
+    [
+        ({}, False, RECORD),
+        # What this host knows by itself is newer than what was copied from it.
+        (RECORD | {"at": "2026-11-28T01:00:00+00:00"}, False, None),
+        (RECORD | {"at": "2020-01-01T01:00:00+00:00"}, True, RECORD),
+    ],
+)
+def test_a_backup_host_that_is_built_anew_knows_of_recoveries_again(
+    prod: Site, monkeypatch: pytest.MonkeyPatch, here: dict[str, object], anew: bool, kept: dict[str, object] | None
+) -> None:
+    written: list[object] = []
+    monkeypatch.setattr(last_backup, "record_of", lambda *_: here)
+    monkeypatch.setattr(restored, "verb_on", lambda *_, **__: json.dumps(RECORD))
+    monkeypatch.setattr(last_backup, "_keep", lambda _, __, record: written.append(record))
+
+    last_backup.remembered(prod, prod.machine("ops1"), anew=anew)
+
+    assert written == ([kept] if kept else [])
