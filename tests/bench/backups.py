@@ -15,6 +15,7 @@ from tests.bench import pgbench, report
 from tests.bench.cluster import Cluster, until
 from tests.bench.load import filled
 from tests.bench.made import Made, collection
+from tests.bench.processors import apart
 from tests.bench.report import Figure, at_least, at_most
 from tests.lab import demo
 from tests.lab.fleet import Lab
@@ -41,7 +42,10 @@ def run(lab: Lab, site: Site, repeats: int) -> list[Figure]:
     cluster, where = Cluster(lab, site), report.machine()
     keeper = site.having("backup")[0].name
     with weights_hold():
-        figures = cost(cluster, site, keeper, repeats, where) + beside_drills(cluster, site, keeper, repeats, where)
+        figures = cost(cluster, site, keeper, "shared processors", repeats, where)
+        with apart(lab, cluster.members, [one.name for one in site.machines if one.name not in cluster.members]):
+            figures += cost(cluster, site, keeper, "processors apart", repeats, where)
+        figures += beside_drills(cluster, site, keeper, repeats, where)
     report.write(figures)
     rows = [(one.what, f"{one.value:g} {one.unit}".strip(), one.must) for one in figures if one.value is not None]
     print(f"\n{report.table(('what', 'value', 'must'), rows)}\n", flush=True)
@@ -66,8 +70,12 @@ def weights_hold() -> Iterator[None]:
             AUTOGROUP.write_text(before)
 
 
-def cost(cluster: Cluster, site: Site, keeper: str, repeats: int, where: str) -> list[Figure]:
-    """Transactions per second with the log received and copied, beside without, in turn."""
+def cost(cluster: Cluster, site: Site, keeper: str, how: str, repeats: int, where: str) -> list[Figure]:
+    """Transactions per second with the log received and copied, beside without, in turn.
+
+    Where the machines share their processors, the receiver's and the copier's work is taken from the primary too; where
+    the database has some to itself, what it pays is left: the sender of the log.
+    """
     cluster.wait_until_whole(60)
     first = cluster.leader()
     paces: dict[str, list[float]] = {"without": [], "with": []}
@@ -77,12 +85,13 @@ def cost(cluster: Cluster, site: Site, keeper: str, repeats: int, where: str) ->
                 for mode, found in paces.items():
                     (_received if mode == "with" else _not_received)(cluster, keeper)
                     found.append(measured(SECONDS).tps)
-                    say(f"bench: {mode} backups, {number} of {repeats}: {found[-1]:.0f} tps")
+                    say(f"bench: {how}, {mode} backups, {number} of {repeats}: {found[-1]:.0f} tps")
         finally:
             _received(cluster, keeper)
     without, having = median(paces["without"]), median(paces["with"])
-    ratio = at_least(AREA, "the primary's pace with backups over without", having / without, "", 0.95, repeats, where)
-    pace = at_most(AREA, "transactions with backups", having, "1/s", None, repeats, where)
+    what = f"the primary's pace with backups over without, {how}"
+    ratio = at_least(AREA, what, having / without, "", 0.95, repeats, where)
+    pace = at_most(AREA, f"transactions with backups, {how}", having, "1/s", None, repeats, where)
     return [replace(pace, peer=round(without, 1), ratio=round(having / without, 3)), ratio]
 
 
