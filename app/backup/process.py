@@ -276,7 +276,7 @@ def _by_words(said: str) -> Failure:
 def _short(text: str) -> str:
     # Where it is stands before the reason already.
     bare = re.sub(r"Fatal: |unable to open repository at \S+: |Is there a repository at .*", "", text, flags=re.DOTALL)
-    line = without_password(" ".join(bare.split()))
+    line = without_password(" ".join(bare.split())).rstrip(".")
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 

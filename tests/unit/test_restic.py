@@ -233,7 +233,7 @@ def test_why_ssh_did_not_come_in_is_told_though_restic_lost_it(says: Says, said:
         restic.snapshots(repository)
 
     assert failed.value.kind == kind
-    assert said.splitlines()[-1] in str(failed.value)
+    assert f"{said.splitlines()[-1].rstrip('.')}; " in str(failed.value)
     assert help_ in str(failed.value)
 
 
