@@ -30,6 +30,7 @@ ELSEWHERE = ("second-repository-environment", SECOND_KEY)
 SECOND_CA = "/etc/rag/second-repository-ca.crt"
 SECOND_HOST = "/etc/rag/second-repository-known_hosts"
 TEXTFILE = "/var/lib/prometheus/node-exporter/rag_backup_wal.prom"
+COPY_FIGURES = "/var/lib/prometheus/node-exporter/rag_backup_copy.prom"
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,10 @@ def backup(site: Site, machine: Machine) -> None:
     ensure(
         name="Receive the log",
         files=[File(path, text) for path, text in files.items()],
-        absent=[] if site.backup.second_repository else [f"/etc/systemd/system/rag-copy.{kind}" for kind in KINDS],
+        # Its last figures would tell of a failure for ever.
+        absent=[]
+        if site.backup.second_repository
+        else [*(f"/etc/systemd/system/rag-copy.{kind}" for kind in KINDS), COPY_FIGURES],
         units=[
             Unit("rag-repositories.service", reads=(CONFIG, made, *(f"/etc/credstore/{name}" for name in SECRETS[1:]))),
             Unit("rag-wal.service", reads=(CONFIG, wal, "/etc/credstore/backup-password", certificate.certificate)),

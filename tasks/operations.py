@@ -8,6 +8,7 @@ import tarfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
 
 from gevent.lock import BoundedSemaphore
 from pyinfra import host, logger
@@ -52,6 +53,15 @@ def barrier() -> Commands:
     yield from ()
 
 
+def _removed(paths: list[str]) -> list[StringCommand]:
+    """Files go, and a unit whose file goes stops first: systemd would go on with what it has read."""
+    units = quoted(Path(path).name for path in paths if Path(path).suffix in {".service", ".timer"})
+    stops = [f"systemctl disable --quiet --now {units}"] if units else []
+    forgets = ["systemctl daemon-reload", f"systemctl reset-failed {units} 2>/dev/null || true"] if units else []
+    removes = [f"rm -rf -- {quoted(paths)}"] if paths else []
+    return [StringCommand(command) for command in (*stops, *removes, *forgets)]
+
+
 @operation()
 def ensure(
     users: Iterable[User] = (),
@@ -72,7 +82,7 @@ def ensure(
     found: Found = host.get_fact(MachineState, wants=wants)
     stale = stale_files(wants, found)
     before = [*_lacking_users(wants, found), *_lacking_directories(wants, found), *put(stale)]
-    before += [StringCommand(f"rm -rf -- {quoted(gone)}")] if (gone := [p for p in absent if p in found.marks]) else []
+    before += _removed([path for path in wants.absent if path in found.marks])
     starts = [
         command for unit in wants.units for command in _start(unit, found.units.get(unit.name, set()), stale, check)
     ]

@@ -95,6 +95,19 @@ def test_the_first_run_makes_everything_and_the_second_does_nothing(here: Here, 
     assert here.asked() == []
 
 
+def test_a_unit_whose_file_goes_is_stopped_and_forgotten(here: Here, tmp_path: Path) -> None:
+    files = [tmp_path / f"copy.{kind}" for kind in ("service", "timer")]
+    for path in files:
+        path.touch()
+
+    here.deploy(ensure, absent=[str(path) for path in files])
+
+    assert not any(path.exists() for path in files)
+    units = "copy.service copy.timer"
+    assert here.asked() == [f"disable {units}", "daemon-reload", f"reset-failed {units}"]
+    assert here.deploy(ensure, absent=[str(path) for path in files]) == []
+
+
 def test_a_changed_file_restarts_its_unit_once(here: Here, tmp_path: Path) -> None:
     here.deploy(ensure, **service(tmp_path))
     here.asked()
