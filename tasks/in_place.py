@@ -251,12 +251,8 @@ def _exchange(site: Site, keeper: Machine, plan: Plan, copy: Copy, taken: Mappin
 
 def _new_spool(site: Site, keeper: Machine, mark: str) -> None:
     """What is received from now on is of the new cluster; no base backup of before goes together with it, no canary."""
-    spool = f"{restored.FOLDER}/spool"
-    script = (
-        f"set -e; test ! -e {spool} || mv -T {spool} {restored.FOLDER}/aside/spool-{mark}; "
-        f"install -d -m 700 -o rag-backup -g rag-backup {spool}; "
-        f"cd {restored.FOLDER}/run; rm -f newest-base.json canaries.json"
-    )
+    forgotten = f"cd {restored.FOLDER}/run; rm -f newest-base.json canaries.json"
+    script = f"set -e; {restored.anew('spool', mark)}; {forgotten}"
     ask(site, keeper, script, what="move the received log aside")
 
 

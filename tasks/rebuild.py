@@ -172,12 +172,13 @@ def bring_repositories(site: Site, given: str, password: str, phases: Phases) ->
     keeper, mark = restored.keeper_of(site), stamp(datetime.now(UTC))
     last_backup.rest(site, keeper)
     folder = f"{restored.FOLDER}/repositories"
-    aside = (
-        f"set -e; mv -T {folder} {restored.FOLDER}/aside/repositories-{mark}; "
-        f"install -d -m 700 -o rag-backup -g rag-backup {folder}; "
-        f"rm -f {restored.FOLDER}/run/newest-base.json"
+    forgotten = f"rm -f {restored.FOLDER}/run/newest-base.json"
+    ask(
+        site,
+        keeper,
+        f"set -e; {restored.anew('repositories', mark)}; {forgotten}",
+        what="move the empty repositories aside",
     )
-    ask(site, keeper, aside, what="move the empty repositories aside")
     if is_here(given):
         _unpack(site, keeper, given, folder)
         ask(site, keeper, "systemctl restart rag-repositories", seconds=900)

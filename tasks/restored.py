@@ -63,6 +63,13 @@ def as_keeper(script: str) -> str:
     return f"cd /; runuser -u rag-backup -- sh -c {shlex.quote(f'umask 077; {script}')}"
 
 
+def anew(name: str, mark: str) -> str:
+    """A shell line of root's: one of the folders there is empty, and what lay in it is in ``aside/``."""
+    folder = f"{FOLDER}/{name}"
+    aside = f"test ! -e {folder} || mv -T {folder} {FOLDER}/aside/{name}-{mark}"
+    return f"{aside}; install -d -m 700 -o rag-backup -g rag-backup {folder}"
+
+
 def verb_on(site: Site, keeper: Machine, verb: str, seconds: float = 120, stdin: str = "") -> str:
     """What a verb of the backup program prints, run as its units run it."""
     program = "/opt/rag/current"
