@@ -187,6 +187,14 @@ def http(site: Site, there: Provider) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture
+def names(site: Site) -> Iterator[None]:
+    """What people of the provider are called is free again."""
+    yield
+    with site.database.begin() as connection:
+        connection.execute(text("delete from users where id in (select user_id from identities)"))
+
+
 @pytest.fixture(scope="module")
 def cable(site: Site) -> Iterator[Wire]:
     made = Wire(site.postgresql.port)

@@ -22,14 +22,6 @@ def honest(there: Provider) -> Iterator[None]:
     there.forges()
 
 
-@pytest.fixture
-def names(site: Site) -> Iterator[None]:
-    """What the tests' people are called is free again."""
-    yield
-    with site.database.begin() as connection:
-        connection.execute(text("delete from users where id in (select user_id from identities)"))
-
-
 pytestmark = pytest.mark.usefixtures("names")
 
 

@@ -6,10 +6,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import jwt
+import pytest
 
 from tasks.provider import described
 from tests.app.idp import Provider, enter
 from tests.unit.machines import Here
+
+pytestmark = pytest.mark.usefixtures("names")
 
 
 def test_who_signs_out_at_the_provider_is_told_to_it_by_its_own_word(http: httpx.Client, there: Provider) -> None:
