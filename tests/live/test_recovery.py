@@ -159,7 +159,7 @@ def test_no_recovery_begins_while_a_deploy_works_and_one_that_was_killed_holds_u
 ) -> None:
     lock, machines = "/run/lock/rag-recovery", (*site.having("database"), site.machine(keeper))
     # One that changes nothing: it takes its locks as any other does, and here it goes no further.
-    words = [str(PYINFRA), "-y", f"inventories/{site.name}", "deploy.py", "--dry"]
+    words = [str(PYINFRA), f"inventories/{site.name}", "deploy.py", "--dry"]
     with subprocess.Popen(
         words, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as dry:
