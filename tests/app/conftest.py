@@ -188,6 +188,15 @@ def http(site: Site, there: Provider) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
+def honest(there: Provider) -> Iterator[None]:
+    """What a test let the provider do, it does no longer."""
+    yield
+    if not there.process.running:
+        there.process.start()
+    there.forges()
+
+
+@pytest.fixture
 def names(site: Site) -> Iterator[None]:
     """What people of the provider are called is free again."""
     yield

@@ -1,7 +1,6 @@
 """Signing in at the site's provider, a real one: who is let in, as whom, with which role; and what forgers get."""
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -12,17 +11,7 @@ from tests.app.idp import LABEL, Provider, begin, enter, platform, token_of
 from tests.app.servers import wait_for
 from tests.app.site import PASSWORD, Person, Site
 
-
-@pytest.fixture(autouse=True)
-def honest(there: Provider) -> Iterator[None]:
-    """What a test let the provider do, it does no longer."""
-    yield
-    if not there.process.running:
-        there.process.start()
-    there.forges()
-
-
-pytestmark = pytest.mark.usefixtures("names")
+pytestmark = pytest.mark.usefixtures("names", "honest")
 
 
 def person(name: str = "ada", *groups: str, **claims: Any) -> dict[str, Any]:

@@ -6,14 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.app import test_provider
 from tests.app.idp import LABEL, PLATFORM, Provider, begin, enter, platform
 from tests.app.site import PASSWORD, PROBLEM, Person, Site
 from tests.app.test_provider import person, refused, signed_in
 
-# Of another file's fixtures pytest finds those that are here by name.
-there, http, honest, names = test_provider.there, test_provider.http, test_provider.honest, test_provider.names
-pytestmark = pytest.mark.usefixtures("names")
+pytestmark = pytest.mark.usefixtures("names", "honest")
 
 
 def test_a_code_that_another_browser_fetched_signs_nobody_in(http: httpx.Client, there: Provider) -> None:
