@@ -89,7 +89,10 @@ def take(site: Site, keeper: Machine, say: Say) -> dict[str, Any]:
 
 def held(window: Mapping[str, Any]) -> dict[str, Any]:
     """The newest backup that the repository has, as it is written down."""
-    return {"at": window["last"], "base": window["bases"][-1]["id"], "log": window["log"]["id"]}
+    last = datetime.fromisoformat(window["last"])
+    # In repositories of copies a base may have come without the log after it.
+    base = next(one for one in reversed(window["bases"]) if datetime.fromisoformat(one["at"]) <= last)
+    return {"at": window["last"], "base": base["id"], "log": window["log"]["id"]}
 
 
 def remembered(site: Site, keeper: Machine, *, anew: bool = False) -> None:

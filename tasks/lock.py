@@ -6,6 +6,7 @@ that one together, so that no recovery begins while one of them works.
 """
 
 import os
+import select
 import shlex
 import subprocess
 import threading
@@ -23,6 +24,8 @@ from tasks.ssh import command
 
 BEAT = 15.0
 """Seconds between two signs of life to who holds the lock; after four without one it is free."""
+SECONDS = 15.0
+"""In which a machine says whether the lock is held."""
 FOLDER = "/run/lock"
 HELD, SILENT = "held", ""
 LET_IN = "RAG_RECOVERY"
@@ -55,7 +58,8 @@ class Holder:
     def said(self) -> str:
         """``HELD``, who holds it else, or nothing from a machine that does not answer."""
         out: IO[str] | None = self._process.stdout
-        return out.readline().strip() if out else SILENT
+        # A machine that lets in and then hangs, as on a disk that does, is as good as silent.
+        return out.readline().strip() if out and select.select([out], [], [], SECONDS)[0] else SILENT
 
     def stands(self) -> bool:
         """Whether the connection has not ended."""
@@ -212,6 +216,9 @@ class Deploy:
         with self._turn:
             if self._said is None:
                 self._said = self._begin(site)
+            elif not self._said and self.held:
+                # Whoever waited at a question for long gave no sign of life: somebody may recover by now.
+                self._said = self.held[0].renew()
             return self._said
 
     def _begin(self, site: Site) -> str:

@@ -9,7 +9,7 @@ from app.backup.choice import NEVER, Recoveries, last_of_hours
 from app.backup.keys import OFFLINE, keys
 from app.backup.metrics import Figures, Labels, Outcome, recorded, say
 from app.backup.process import exists, failure, refuse_silence, without_password
-from app.backup.recoveries import recoveries_of
+from app.backup.recoveries import UNKNOWN, recoveries_of, unknown_here
 from app.backup.repositories import KINDS, own, second
 from app.backup.restic import Repository, RepositoryError, Snapshot
 from app.backup.retention import Past, days_of, jump, past_of, unwanted
@@ -57,8 +57,15 @@ def _work(settings: Settings) -> Outcome:
 def _past(settings: Settings, elsewhere: Repository) -> Past | None:
     """By what the copies are thinned; None: nothing may go, as the clock leapt or nobody tells."""
     try:
+        _unlocked(elsewhere)
         # The newest base there may be an older one than here, and needs the log since.
         logs, bases = restic.snapshots(own(settings, "wal")), restic.snapshots(elsewhere)
+        site = second(settings, "site")
+        if site and exists(site):
+            _unlocked(site)
+        if site and unknown_here(settings, site):
+            say(UNKNOWN)
+            return None
     except RepositoryError:
         return None
     past = past_of(logs, bases, recoveries_of(settings), datetime.now(UTC))
@@ -71,8 +78,7 @@ def _copied(settings: Settings, kind: Kind, target: Repository, past: Past | Non
         if not exists(target):
             restic.init(target, like=source)
             say(f"repository {target.shown} = made")
-        # Those of a copy that was killed; nobody else looks after this one.
-        restic.unlock(target)
+        _unlocked(target)
         known = restic.snapshots(source)
         new = restic.copy(source, target, wanted(kind, known, recoveries_of(settings)))
         if past:
@@ -89,6 +95,16 @@ def _copied(settings: Settings, kind: Kind, target: Repository, past: Past | Non
         return Copied(kind, new, lag, len(theirs))
     except RepositoryError as error:
         return Copied(kind, problem=str(error))
+
+
+def _unlocked(target: Repository) -> None:
+    """Locks of a copy that was killed go; nobody else looks after this one."""
+    try:
+        restic.unlock(target)
+    except RepositoryError as error:
+        # Where nobody may delete, no lock that keeps a copy out can be made either.
+        if error.kind != "refused":
+            raise
 
 
 def wanted(kind: Kind, known: Sequence[Snapshot], recoveries: Recoveries = NEVER) -> list[Snapshot]:

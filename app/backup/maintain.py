@@ -10,7 +10,7 @@ from typing import Final
 from app.backup import restic
 from app.backup.keys import keys
 from app.backup.metrics import Figures, Labels, Outcome, recorded, say
-from app.backup.recoveries import recoveries_of
+from app.backup.recoveries import UNKNOWN, recoveries_of, unknown_here
 from app.backup.repositories import KINDS, own, pushed, size_of
 from app.backup.restic import Repository, RepositoryError
 from app.backup.retention import Past, days_of, jump, past_of, unwanted
@@ -62,8 +62,11 @@ def _past(settings: Settings) -> tuple[Past | None, str]:
     """By what everything is measured; none, and the reason: nothing may be forgotten today."""
     try:
         logs, bases = restic.snapshots(own(settings, "wal")), restic.snapshots(own(settings, "base"))
+        anew = unknown_here(settings, own(settings, "site"))
     except RepositoryError as error:
         return None, f"{error}; nothing was forgotten in any repository"
+    if anew:
+        return None, UNKNOWN
     past = past_of(logs, bases, recoveries_of(settings), datetime.now(UTC))
     why = jump(past)
     return (None, why) if why else (past, "")

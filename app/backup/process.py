@@ -110,6 +110,8 @@ class Done:
 def failure(repository: Repository, kind: Failure, reason: str, command: str = "") -> RepositoryError:
     """The error in the house's form; ``command`` where a better one is known than the kind's own."""
     needed, usual = _HELP[kind]
+    if not repository.local and kind == "locked":
+        usual = "systemctl start rag-copy takes away the lock of one that was killed"
     if not repository.local and kind in {"refused", "failed"}:
         found = (words for pattern, words in _HELP_ELSEWHERE if re.search(pattern, reason, re.IGNORECASE))
         needed, usual = next(found, (needed, usual))
@@ -154,7 +156,8 @@ def run(
 def exists(repository: Repository) -> bool:
     """Whether it is there; raise RepositoryError when nobody answers or nothing of ours opens it."""
     try:
-        run(repository, ["cat", "config"], seconds=OPEN_SECONDS)
+        # Past the lock of whoever cleans up there, or was killed while it did: the question needs none.
+        run(repository, ["cat", "config", "--no-lock"], seconds=OPEN_SECONDS)
     except RepositoryError as error:
         if error.kind == "absent":
             return False

@@ -1,26 +1,48 @@
 """What recoveries wrote down on this host, when the site's history became another one, and what outlives the host."""
 
 import json
+import sys
 from datetime import UTC, datetime
 
 from app.backup import restic
 from app.backup.choice import Recoveries, believed
+from app.backup.process import Repository, exists
 from app.backup.process import run as told_by
 from app.backup.repositories import own
 from app.backup.settings import Settings
 
 NAME = "recovery.json"
+UNKNOWN = (
+    "recoveries = unknown to this host, and the site's repository tells of some; nothing is forgotten until it knows"
+    " them; make fetch-repositories"
+)
 
 
 def run(settings: Settings) -> int:
     """Verb ``recoveries``: print what the site's repository holds of it, as one JSON value; empty: nothing."""
     site = own(settings, "site")
-    known = [one.id for one in believed(restic.snapshots(site, tag="site"), datetime.now(UTC))]
-    found = json.loads(told_by(site, ["find", f"/{NAME}"]).stdout or "[]")
-    having = {one["snapshot"] for one in found}
-    newest = next((one for one in reversed(known) if one in having), "")
-    print(json.dumps(json.loads(told_by(site, ["dump", newest, f"/{NAME}"]).stdout) if newest else {}))
+    try:
+        newest = _newest(site)
+        print(json.dumps(json.loads(told_by(site, ["dump", newest, f"/{NAME}"]).stdout) if newest else {}))
+    except restic.RepositoryError as problem:
+        print(problem, file=sys.stderr)
+        return 1
     return 0
+
+
+def unknown_here(settings: Settings, site: Repository) -> bool:
+    """Whether the site's state in that repository tells of recoveries while this host, built anew, knows of none.
+
+    Until it has heard of them it cannot tell which snapshots are the last before one.
+    """
+    return not (settings.folder / NAME).is_file() and exists(site) and bool(_newest(site))
+
+
+def _newest(site: Repository) -> str:
+    """The newest snapshot that holds what recoveries wrote down; empty: none does."""
+    known = [one.id for one in believed(restic.snapshots(site, tag="site"), datetime.now(UTC))]
+    having = {one["snapshot"] for one in json.loads(told_by(site, ["find", f"/{NAME}"]).stdout or "[]")}
+    return next((one for one in reversed(known) if one in having), "")
 
 
 def put_with_site(settings: Settings) -> None:

@@ -211,6 +211,14 @@ def test_a_backup_host_that_is_built_anew_has_recoveries_and_the_last_backups_of
     assert (found.base, found.log) == (bases[0].id, (logs[0].id,))
     assert bases[0].id != base.id
     assert window.window(anew)["log"]["id"] == log.id
+    # Until somebody has written down what the repository knows, nothing goes, here and there.
+    there = copying.second(anew, "base")
+    assert there
+    assert maintain._past(anew) == (None, recoveries.UNKNOWN)
+    assert copying._past(anew, there) is None
+    (anew.folder / "recovery.json").write_text(json.dumps(told))
+    assert maintain._past(anew)[0]
+    assert copying._past(anew, there)
 
 
 def test_copies_of_copies_are_known_by_the_first_one(

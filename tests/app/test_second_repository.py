@@ -132,8 +132,8 @@ def test_a_server_that_lets_delete_is_thinned_though_a_copy_was_killed_in_it(
 
 
 def killed_in(repository: process.Repository) -> None:
-    """A restic that writes there, and loses its power: its lock stays."""
-    words = ["restic", "--no-cache", "backup", "--stdin-from-command", "--", "sleep", "60"]
+    """A restic that cleans up there, and loses its power: its lock stays, which lets in nobody."""
+    words = ["restic", "--no-cache", "--limit-download=1", "prune"]
     environment = process._environment(repository)
     writer = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not process.run(repository, ["list", "locks", "--no-lock"]).stdout.strip():

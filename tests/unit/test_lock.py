@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inventories.settings import Machine, Site
+from inventories.settings import Machine, Site, Ssh
 from tasks import lock
 from tasks.lock import LET_IN, Deploy, Lock, alone, recovering
 from tasks.members import RefusedError, StoppedError
@@ -164,6 +164,36 @@ def test_a_deploy_is_refused_while_the_site_goes_back_and_not_beside_a_copy(prod
         beside = Deploy()
         assert beside.refused_by(prod) == ""
         ended(beside)
+
+
+def test_a_deploy_that_gave_no_sign_of_life_for_long_asks_again(prod: Site, folder: Path) -> None:
+    deploy = Deploy()
+    assert deploy.refused_by(prod) == ""
+    # As the machines do after a minute without a sign.
+    for held in deploy.held:
+        for holder in held._holders.values():
+            holder._process.kill()
+            holder._process.wait()
+
+    with recovering(prod, "restore in place", prod.machine("ops1")) as other:
+        assert deploy.refused_by(prod) == other.who
+    ended(deploy)
+
+
+def test_a_machine_that_lets_in_and_then_hangs_holds_up_nobody(
+    prod: Site, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = lock.command
+
+    def command(ssh: Ssh, machine: Machine, script: str, shell: str = "sh") -> list[str]:
+        return reached(ssh, machine, f"sleep 60; {script}" if machine.name == "db2" else script, shell)
+
+    monkeypatch.setattr(lock, "command", command)
+    monkeypatch.setattr(lock, "SECONDS", 0.5)
+
+    with recovering(prod, "restore in place", prod.machine("ops1")) as held:
+        assert held.on(prod.machine("db1"))
+        assert not held.on(prod.machine("db2"))
 
 
 def test_a_rebuild_deploys_under_its_own_lock(prod: Site, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ def _outcome(settings: Settings, kind: Kind, repositories: dict[str, Repository]
     words = _told(found)
     try:
         path = _kept(settings, repositories["evidence"], found, folder)
-    except (RepositoryError, OSError) as error:
+    except (RepositoryError, RecoveryError, OSError) as error:
         return Outcome(False, f"{words}; the evidence was not kept: {error}", evidence.figures(found))
     return Outcome(found.well, f"{words}; {path}", evidence.figures(found))
 
