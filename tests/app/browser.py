@@ -98,6 +98,8 @@ def window(browser: Browser, base: str, also: tuple[str, ...] = (), **options: A
 
 def flaws(page: Page) -> list[str]:
     """What keeps people from reading or working the page as it is now."""
+    # The words are there before the style is.
+    page.wait_for_load_state()
     found: list[str] = page.evaluate((Path(__file__).parent / "flaws.js").read_text())
     return found
 
