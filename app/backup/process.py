@@ -1,6 +1,7 @@
 """One run of restic: bounded in time, its messages parsed, and what went wrong said by kind and in one line."""
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -138,7 +139,7 @@ def run(
     command += ["--cache-dir", str(repository.cache)] if repository.cache else ["--no-cache"]
     variables = _environment(repository) | (_origin(origin) if origin else {}) | dict(environment or {})
     ssh = repository.ssh or (origin.ssh if origin else "")
-    with tempfile.NamedTemporaryFile("r", prefix="ssh-", errors="replace") as told:
+    with tempfile.NamedTemporaryFile("r", prefix="ssh-", errors="replace") if ssh else io.StringIO() as told:
         # restic may end before it has read what ssh says.
         command += ["-o", f"sftp.args={ssh} -E {told.name}"] if ssh else []
         try:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.settings import load
 from app.store.database import engine, writing
+from tests.app.servers import wait_for
 from tests.app.site import Site
 
 
@@ -29,6 +30,16 @@ def require(site: Site, standbys: str) -> None:
     with site.database.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text(f"alter system set synchronous_standby_names = '{standbys}'"))
         connection.execute(text("select pg_reload_conf()"))
+        wait_for("new sessions have the setting", lambda: shown(site) == standbys, 10)
+        # Who tells commits whether to wait hears of the setting before it makes a checkpoint.
+        connection.execute(text("checkpoint"))
+
+
+def shown(site: Site) -> str:
+    """What a new session has."""
+    site.database.dispose()
+    with site.database.connect() as connection:
+        return str(connection.execute(text("show synchronous_standby_names")).scalar())
 
 
 def add(connection: Connection, name: str) -> None:
