@@ -35,11 +35,12 @@ def chrome(hosts: list[httpx.Client], tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def colleague(chrome: Browser, there: Provider, site: Site) -> Iterator[Window]:
+def colleague(chrome: Browser, there: Provider, site: Site, hosts: list[httpx.Client]) -> Iterator[Window]:
     with window(chrome, PLATFORM, (there.issuer,), ignore_https_errors=True) as opened:
         yield opened
     if not there.process.running:
         there.process.start()
+        wait_for("nobody tells any more that it was silent", lambda: not any(map(tells, hosts)), 60)
     with site.database.begin() as connection:
         connection.exec_driver_sql("delete from users where id in (select user_id from identities)")
 
