@@ -122,7 +122,9 @@ def backup(place: Path) -> Backup:
                 shutil.chown(made, "postgres")
         prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         where = ["-h", source.address, "-p", str(source.port), "-U", "postgres"]
-        receive = [str(source.programs / "pg_receivewal"), *where, "-D", str(wal)]
+        receive = [str(source.programs / "pg_receivewal"), *where, "-D", str(wal), "--slot", "receiver"]
+        # Without a place of its own the checkpoint of the copy may remove what the receiver has not had yet.
+        subprocess.run([*prefix, *receive, "--create-slot"], check=True, cwd="/")
         receiver = subprocess.Popen(receive, cwd="/", user="postgres" if os.geteuid() == 0 else None)
         moments = written(source, 1, 2)
         # A receiver that is still making its first file is not waited for by a server that stops.
