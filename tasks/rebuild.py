@@ -193,7 +193,8 @@ def fetch(site: Site, keeper: Machine, given: str) -> str:
     """Copy what the repositories at another place hold into those of the backup host; what it tells of it."""
     place = given.rstrip("/")
     if not is_here(place):
-        told = restored.verb_on(site, keeper, f"fetch --place {shlex.quote(place)}", seconds=24 * 3600)
+        verb = f"fetch --place {shlex.quote(place)}"
+        told = restored.verb_on(site, keeper, verb, seconds=24 * 3600, elsewhere=True)
     else:
         there = f"{restored.FOLDER}/aside/from-{stamp(datetime.now(UTC))}"
         try:

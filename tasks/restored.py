@@ -70,15 +70,20 @@ def anew(name: str, mark: str) -> str:
     return f"{aside}; install -d -m 700 -o rag-backup -g rag-backup {folder}"
 
 
-def verb_on(site: Site, keeper: Machine, verb: str, seconds: float = 120, stdin: str = "") -> str:
-    """What a verb of the backup program prints, run as its units run it."""
+def verb_on(
+    site: Site, keeper: Machine, verb: str, seconds: float = 120, stdin: str = "", *, elsewhere: bool = False
+) -> str:
+    """
+    What a verb of the backup program prints, run as its units run it.
+
+    + elsewhere: it reads repositories on another server, and gets what that server wants, where it wants some
+    """
     program = "/opt/rag/current"
     words = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--uid=rag-backup"]
     words += ["--property=LoadCredential=repository-password", f"--working-directory={program}"]
     words += [f"--setenv=PYTHONPATH={program}/lib:{program}"]
-    # What the second repository's server wants, where it wants some.
-    given = "$(cd /etc/credstore; find . -name 'second-repository-*' -printf '--property=LoadCredential=%f ')"
-    script = f"{shlex.join(words)} {given} /usr/bin/python3 -m app.backup {verb}"
+    secrets = "$(cd /etc/credstore; find . -name 'second-repository-*' -printf '--property=LoadCredential=%f ')"
+    script = f"{shlex.join(words)} {secrets if elsewhere else ''} /usr/bin/python3 -m app.backup {verb}"
     return ask(site, keeper, script, stdin, seconds=seconds, what=f"backup {verb.split(maxsplit=1)[0]}")
 
 

@@ -20,6 +20,8 @@ from app.backup.watch import State, want_base, watch
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """After a receiver that ended at once, the longer the more often; one that received starts with the first again."""
+ASKED = "wal_sender_timeout=10s"
+"""The primary asks a silent receiver after half of that, and lets go of one that does not answer in the other half."""
 HANGS_SECONDS = 60.0
 """A watcher that has not looked for so long hangs: its questions to the primary end before."""
 BEGAN = re.compile(r"starting log streaming at|switched to timeline|not renaming")
@@ -120,9 +122,12 @@ def _receive(
     command = [
         str(settings.cluster.programs / "pg_receivewal"),
         *("--directory", str(settings.spool), "--slot", settings.cluster.slot),
-        # Written to the disk and told to the primary at once; a failure comes back here, to be looked at.
-        *("--synchronous", "--status-interval", "1", "--no-loop", "--no-password", "--verbose"),
-        *("--dbname", settings.cluster.dsn(program=primary.PROGRAM)),
+        # Nothing is told to the primary unasked: asked, the receiver has all on the disk before it answers. With
+        # --synchronous it would do so after each message, which costs a busy primary more than all the rest.
+        *("--status-interval", "0"),
+        # A failure comes back here, to be looked at.
+        *("--no-loop", "--no-password", "--verbose"),
+        *("--dbname", settings.cluster.dsn(program=primary.PROGRAM, session=ASKED)),
     ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **secret})
     said: deque[str] = deque(maxlen=6)

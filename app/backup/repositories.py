@@ -84,6 +84,8 @@ def _ssh(elsewhere: Second) -> str:
         "ConnectTimeout": "20",
         "ServerAliveInterval": "15",
         "ServerAliveCountMax": "4",
+        # What a server tells everybody who comes is no reason for anything.
+        "LogLevel": "ERROR",
     }
     words = ["-F", "none", "-i", str(key), *(f"-o{name}={value}" for name, value in options.items())]
     return shlex.join(words)

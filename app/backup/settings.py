@@ -35,11 +35,13 @@ class Cluster(Table):
         database: str = "",
         program: str = "rag-backup",
         host: str = "",
+        session: str = "",
     ) -> str:
         """
         What libpq connects with, without the password: that comes from `environment`.
 
         + host: this one alone instead of all
+        + session: a setting of PostgreSQL for this session, as in wal_sender_timeout=10s
         """
         hosts = (host,) if host else self.hosts
         words = {
@@ -59,6 +61,7 @@ class Cluster(Table):
             "sslcert": self.ssl_cert,
             "sslkey": self.ssl_key,
         } | ({"dbname": database} if database else {})
+        words |= {"options": f"-c{session}"} if session else {}
         return " ".join(f"{key}={value}" for key, value in words.items())
 
 

@@ -184,7 +184,10 @@ def _figures(settings: Settings, state: State) -> metrics.Figures:
     return {
         "rag_backup_wal_receiving": ("1: the primary has our receiver, 0: it has none.", float(got is not None)),
         "rag_backup_wal_received_timestamp_seconds": ("When the receiver was last seen there.", state.last_received),
-        "rag_backup_wal_behind_bytes": ("What the primary has and the spool has not.", got.behind if got else -1.0),
+        "rag_backup_wal_behind_bytes": (
+            "What the primary has and the spool's disk has not.",
+            got.behind if got else -1.0,
+        ),
         "rag_backup_wal_gaps": ("Places in the spool where log is missing.", len(here.gaps)),
         "rag_backup_wal_uncovered": (
             "1: no base backup goes together with the newest log, 0: one does.",

@@ -1,6 +1,8 @@
 """The site under test, made once: every server real but Ollama."""
 
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,10 +14,12 @@ import pytest
 from playwright.sync_api import Browser
 from sqlalchemy import Connection, text
 
-from tests.app import formats
+from app.backup import leftovers
+from tests.app import formats, recoverable
 from tests.app.browser import Window, chromium, window
 from tests.app.idp import Provider, platform, provider
 from tests.app.ollama_standin import OllamaStandin
+from tests.app.recoverable import Backup
 from tests.app.servers import chroma, free_port, ours, postgresql
 from tests.app.site import PASSWORD, Models, Person, Site, engine
 from tests.app.wire import Wire, behind_wire
@@ -241,3 +245,41 @@ def _environment(folder: Path, port: dict[str, int], models: Models) -> dict[str
         "RUNTIME_DIRECTORY": str(folder / "run"),
         "CHROMA_PORT": str(port["chroma"]),
     }
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[Path]:
+    """A folder into which PostgreSQL's user comes, too."""
+    with tempfile.TemporaryDirectory(prefix="rag-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def backup(place: Path) -> Backup:
+    """Whole, and nobody's to spoil."""
+    folder = place / "made"
+    folder.mkdir()
+    return recoverable.made(folder)
+
+
+@pytest.fixture
+def copied(backup: Backup, place: Path) -> Iterator[Backup]:
+    """A backup that a test may spoil, and whose server ends with it."""
+    folder = place / "spoilt"
+    folder.mkdir()
+    for name, source in (("base", backup.base), ("wal", backup.wal)):
+        subprocess.run(["cp", "-a", str(source), str(folder / name)], check=True)
+    yield Backup(folder / "base", folder / "wal", backup.moments)
+    leftovers.end_left(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def pki(copied: Backup) -> Path:
+    """A folder that PostgreSQL's user may fill."""
+    folder = copied.base.parent / "pki"
+    folder.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        shutil.chown(folder, "postgres")
+    return folder

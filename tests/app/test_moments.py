@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -67,14 +66,6 @@ def received(source: PostgreSQL, spool: Path) -> bool:
     """Whether the receiver has all that the server wrote."""
     behind = "select coalesce(bool_or(flush_lsn >= pg_current_wal_flush_lsn()), false) from pg_stat_replication"
     return asked(source, "postgres", behind) and any(spool.glob("*.partial"))
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[Path]:
-    """A folder into which PostgreSQL's user comes, too."""
-    with tempfile.TemporaryDirectory(prefix="rag-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
 
 
 @pytest.fixture(scope="module")

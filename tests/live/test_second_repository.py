@@ -48,7 +48,14 @@ class Elsewhere:
     def lets_in(self, public: str, host_key: str = "host") -> None:
         """From now on sshd lets that key in, and shows that host key."""
         lines = [f"Port {SSH}", f"HostKey {HERE}/{host_key}", f"AuthorizedKeysFile {HERE}/authorized", "StrictModes no"]
-        lines += ["UsePAM yes", "PasswordAuthentication no", "Subsystem sftp internal-sftp", "PidFile none"]
+        lines += [
+            "UsePAM yes",
+            "PasswordAuthentication no",
+            "Subsystem sftp internal-sftp",
+            "PidFile none",
+            f"Banner {HERE}/banner",
+        ]
+        self.run(self.name, f"echo 'Whoever comes in here is watched.' > {HERE}/banner")
         self.run(self.name, f"cat > {HERE}/sshd_config <<'END'\n{chr(10).join(lines)}\nEND")
         self.run(self.name, f"cat > {HERE}/authorized <<'END'\nrestrict,command=\"internal-sftp\" {public}\nEND")
         self._unit("ssh", f"/usr/sbin/sshd -D -f {HERE}/sshd_config", SSH)

@@ -1,4 +1,4 @@
-"""Fixtures: a folder of secrets, and four sites."""
+"""Fixtures: a folder of secrets, four sites, and machines that are only written down."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from inventories import secrets
 from inventories.settings import Site
 from tasks.cluster import site_of
 from tests.unit import sites
+from tests.unit.recovering import Machines
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +49,9 @@ def edge(every_site: dict[str, Site]) -> Site:
 def site(request: pytest.FixtureRequest, every_site: dict[str, Site]) -> Site:
     """Each of the four."""
     return every_site[request.param]
+
+
+@pytest.fixture
+def machines(prod: Site, monkeypatch: pytest.MonkeyPatch) -> Machines:
+    """The fleet's machines, of which each is only written down."""
+    return Machines(prod, monkeypatch)

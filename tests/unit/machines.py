@@ -1,5 +1,7 @@
 """This computer as the machine of a deploy: its shell runs what a deploy would run, with a systemctl of our own."""
 
+import getpass
+import grp
 import os
 import subprocess
 from pathlib import Path
@@ -8,6 +10,11 @@ from typing import Any
 
 from pyinfra.api import FactBase, FunctionCommand, StringCommand
 from pyinfra.context import ctx_host
+
+from tasks.wants import File
+
+ME = getpass.getuser()
+MINE = grp.getgrgid(os.getgid()).gr_name
 
 SYSTEMCTL = r"""#!/bin/sh
 # What the deploy asks of systemd, answered from files: $STATE/<unit>.<property>.
@@ -43,6 +50,11 @@ for unit in $units; do
 done
 exit 0
 """
+
+
+def file(path: Path, content: str, mode: str = "640") -> File:
+    """A file of whoever runs the tests, since only root gives files away."""
+    return File(str(path), content.encode(), mode, ME, MINE)
 
 
 class Here:

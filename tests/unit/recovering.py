@@ -21,6 +21,9 @@ COPY = Copy("latest", "2026-11-27 11:59:30", {"documents": 3}, 7, "0010", 1, 1, 
 NEWER = BASE | {"id": "b2", "at": "2026-11-27T12:30:00+00:00"}
 RECORD = {"at": "2026-11-27T11:00:00+00:00", "base": "b0", "log": "l0", "began": "2026-11-27T12:00:00+00:00",
           "done": False, "breaks": []}  # fmt: skip
+STOP = r"systemctl stop rag-api"
+MOVE = r"mv -T /var/lib/postgresql/17/rag "
+BEGUN = r"mv -T /var/lib/rag-backup/recovery.json.new"
 
 
 class Still:

@@ -150,6 +150,8 @@ def test_over_sftp_ssh_uses_the_sites_key_for_the_server_that_shows_its_own_and_
     words = found.ssh.split()
     assert words[:4] == ["-F", "none", "-i", str(key)]
     assert {"-oBatchMode=yes", "-oStrictHostKeyChecking=yes", "-oUserKnownHostsFile=/etc/rag/known"} < set(words)
+    # What its owner shows to everybody would be told as the reason of a failure.
+    assert "-oLogLevel=ERROR" in words
 
 
 def test_the_ca_of_the_second_repositorys_server_is_restics_alone(settings: Settings) -> None:
