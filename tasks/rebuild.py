@@ -118,6 +118,8 @@ def state_of(site: str, location: str, password: str, folder: Path) -> None:
             help_ = "export RESTIC_CACERT=file of the CA that signed its certificate"
         elif "401" in said:
             help_ = "export RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD"
+        elif re.search("signature|access key|credentials", said, re.IGNORECASE):
+            help_ = "export AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         raise RefusedError(f"repository {location} = no state of the site; {kind}; {help_}")
     whose = json.loads((folder / "state.json").read_text())["site"]
     if whose != site:

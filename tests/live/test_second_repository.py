@@ -161,9 +161,16 @@ def test_an_s3_server_behind_a_ca_of_its_own(elsewhere: Elsewhere, site: Site, r
     success = figures["rag_backup_last_success_timestamp_seconds copy"]
     (tmp_path / "ca.crt").write_text(elsewhere.ca)
     with pytest.MonkeyPatch.context() as exported:
+        key = offline_password(secrets.age_key_of("lab"))
         for name, value in (opens | {"RESTIC_CACERT": str(tmp_path / "ca.crt")}).items():
             exported.setenv(name, value)
-        rebuild.state_of("lab", f"{place}/site", offline_password(secrets.age_key_of("lab")), tmp_path / "state")
+        exported.setenv("AWS_SECRET_ACCESS_KEY", "no-secret-of-the-tests")
+        exported.setattr(rebuild, "STATE_SECONDS", 15)
+        with pytest.raises(rebuild.RefusedError, match="export AWS_ACCESS_KEY_ID"):
+            rebuild.state_of("lab", f"{place}/site", key, tmp_path / "state")
+        exported.setattr(rebuild, "STATE_SECONDS", 120)
+        exported.setenv("AWS_SECRET_ACCESS_KEY", password)
+        rebuild.state_of("lab", f"{place}/site", key, tmp_path / "state")
     assert json.loads((tmp_path / "state/state.json").read_text())["site"] == "lab"
 
     before = ids(run, keeper)

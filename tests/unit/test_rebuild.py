@@ -176,3 +176,21 @@ def test_a_backup_host_that_is_built_anew_knows_of_recoveries_again(
     last_backup.remembered(prod, prod.machine("ops1"), anew=anew)
 
     assert written == ([kept] if kept else [])
+
+
+def test_another_servers_secrets_are_given_to_what_reads_there_alone(
+    prod: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(restored, "ask", lambda *words, **_: asked.append(words[2]) or "{}")
+    monkeypatch.setattr(rebuild, "ask", lambda *_, **__: "")
+    monkeypatch.setattr(last_backup, "remembered", lambda *_: None)
+    keeper = prod.machine("ops1")
+
+    restored.window(prod, keeper)
+    rebuild.fetch(prod, keeper, "rest:https://nas.example.org/rag")
+
+    window, fetched, *_ = asked
+    assert "LoadCredential=repository-password" in window
+    assert "second-repository" not in window
+    assert "-name 'second-repository-*' -printf '--property=LoadCredential" in fetched
