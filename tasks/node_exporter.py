@@ -30,7 +30,7 @@ def node_exporter(site: Site, machine: Machine) -> None:
     ]
     ensure(
         name="Serve the machine's figures",
-        directories=[_textfiles(machine)],
+        directories=[*_textfiles(machine)],
         files=files,
         units=[Unit(UNIT, reads=(*(file.path for file in files), CERTIFICATE))],
         check=Check(
@@ -40,7 +40,11 @@ def node_exporter(site: Site, machine: Machine) -> None:
     )
 
 
-def _textfiles(machine: Machine) -> Directory:
+def _textfiles(machine: Machine) -> list[Directory]:
     # What a backup did and found is written there by its own user.
     mode, group = ("2775", "rag-backup") if "backup" in machine.roles else ("755", "prometheus")
-    return Directory("/var/lib/prometheus/node-exporter", mode, "prometheus", group)
+    # Debian gives the folder above to the exporter, who could put a link where root sets rights and writes figures.
+    return [
+        Directory("/var/lib/prometheus"),
+        Directory("/var/lib/prometheus/node-exporter", mode, "prometheus", group),
+    ]

@@ -31,3 +31,9 @@ def test_another_machine_s_certificate_reads_nothing(site: Site, run: Run) -> No
 
             assert "promhttp" not in said
             assert "bad certificate" in said, said
+
+
+def test_the_exporter_cannot_put_a_link_where_root_writes_figures(site: Site, run: Run) -> None:
+    link = "cd /; runuser -u prometheus -- ln -s /etc /var/lib/prometheus/link 2>&1; rm -f /var/lib/prometheus/link"
+    for machine in site.machines:
+        assert "Permission denied" in run(machine, link)
