@@ -59,6 +59,16 @@ class Elsewhere:
         for part, port in (("object", 6200), ("container", 6201), ("account", 6202), ("proxy", S3)):
             self._unit(f"s3-{part}", f"swift-{part}-server /etc/swift/{part}-server.conf", port)
 
+    def has_bucket(self, password: str) -> None:
+        """The bucket rag, which its owner makes by Swift's own interface."""
+        self.run(
+            self.name,
+            f"cd {HERE}; curl -sS --fail --cacert ca.crt -D told -o /dev/null -H 'X-Auth-User: rag:keeper' "
+            f"-H 'X-Auth-Key: {password}' https://{self.address}:{S3}/auth/v1.0; tr -d '\\r' < told > said\n"
+            'curl -sS --fail --cacert ca.crt -X PUT -H "$(grep -i ^x-auth-token: said)" '
+            "\"$(grep -i ^x-storage-url: said | cut -d' ' -f2)/rag\"; rm told said",
+        )
+
     def forgets_swift(self) -> None:
         """Its packages and settings are gone."""
         for part in ("proxy", "object", "container", "account", "cache"):

@@ -155,6 +155,10 @@ def test_an_s3_server_behind_a_ca_of_its_own(elsewhere: Elsewhere, site: Site, r
     settings = f"second_repository={place!r}, second_repository_ca={elsewhere.ca!r}"
     deployed_with(tmp_path / "site", keeper, settings, {"second-repository-environment": lines})
 
+    # Making it is its owner's.
+    assert "; a bucket that is there; make it at that server" in copied(run, keeper)[0]
+    elsewhere.has_bucket(password)
+    deployed_with(tmp_path / "site", keeper, settings, {})
     said, figures = copied(run, keeper)
     is_whole(figures)
     assert f"copied to {place}" in said
