@@ -153,12 +153,13 @@ def test_an_s3_server_behind_a_ca_of_its_own(elsewhere: Elsewhere, site: Site, r
     opens = {"AWS_ACCESS_KEY_ID": "rag:keeper", "AWS_SECRET_ACCESS_KEY": password}
     lines = "".join(f"{name}={value}\n" for name, value in opens.items())
     settings = f"second_repository={place!r}, second_repository_ca={elsewhere.ca!r}"
-    deployed_with(tmp_path / "site", keeper, settings, {"second-repository-environment": lines})
+    given = {"second-repository-environment": lines}
+    deployed_with(tmp_path / "site", keeper, settings, given)
 
     # Making it is its owner's.
     assert "; a bucket that is there; make it at that server" in copied(run, keeper)[0]
     elsewhere.has_bucket(password)
-    deployed_with(tmp_path / "site", keeper, settings, {})
+    deployed_with(tmp_path / "site", keeper, settings, given)
     said, figures = copied(run, keeper)
     is_whole(figures)
     assert f"copied to {place}" in said
