@@ -49,6 +49,7 @@ def test_of_a_flood_from_one_address_few_are_looked_at_over_both_hosts_and_a_col
 ) -> None:
     colleague, stranger = known(site), an_address()
     wait_for("the minute is not about to end", lambda: seconds_left(site) > 20, 25)
+    left = seconds_left(site)
     with ThreadPoolExecutor(8) as pool:
         flood = [
             pool.submit(shown, two_hosts[number % 2], f"nobody{uuid4().hex}", "a wrong one", stranger, path)
@@ -59,15 +60,18 @@ def test_of_a_flood_from_one_address_few_are_looked_at_over_both_hosts_and_a_col
 
     assert others == [200] * 4
     statuses = Counter(answer.status_code for answer in answers)
+    # On a machine that is busy the next minute may have begun, which has a count of its own.
+    most = MOST if seconds_left(site) < left else 2 * MOST
     # Whoever waits too long for a turn is turned away as well.
-    assert 0 < statuses[401] <= MOST
+    assert 0 < statuses[401] <= most, statuses
     assert statuses[401] + statuses[429] == 200
     refused = [answer for answer in answers if answer.status_code == 429]
     assert all(0 < int(answer.headers["retry-after"]) <= 60 for answer in refused)
-    assert "sign-ins = " in refused[0].text
+    # A page says it in other words, and one that waited for its turn says that.
+    assert any("sign-ins = " in one.text for one in refused)
     wait_for("the audit has what was looked at", lambda: audited(site, stranger).total() >= statuses[401])
     assert set(audited(site, stranger)) == {"sign-in.refused"}
-    assert audited(site, stranger).total() <= MOST
+    assert audited(site, stranger).total() <= most
     figures = two_hosts[0].get("/metrics").text
     assert 'rag_requests_limited_total{kind="sign-ins"}' in figures
 
