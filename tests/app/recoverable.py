@@ -5,7 +5,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,7 +99,6 @@ def made(folder: Path) -> Backup:
             cursor.execute("select pg_switch_wal()")
         connection.close()
         moments |= written(source, 4)
-        time.sleep(0.05)
         moments |= written(source, 5)
         source.stop()
         # The server waits at its end until it has all of the log.

@@ -59,7 +59,7 @@ class Elsewhere:
         for part, port in (("object", 6200), ("container", 6201), ("account", 6202), ("proxy", S3)):
             self._unit(f"s3-{part}", f"swift-{part}-server /etc/swift/{part}-server.conf", port)
 
-    def has_bucket(self, password: str) -> None:
+    def makes_bucket(self, password: str) -> None:
         """The bucket rag, which its owner makes by Swift's own interface."""
         self.run(
             self.name,

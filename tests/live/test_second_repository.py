@@ -77,6 +77,15 @@ def elsewhere(site: Site, run: Run, fleet: Fleet) -> Iterator[Elsewhere]:
         assert deploy(site.name).changed == {}
 
 
+def comes_back(site: Site, run: Run, place: str) -> None:
+    """What the backup host had of the site's state, fetched from there after its own repository is gone."""
+    keeper = site.having("backup")[0].name
+    before = ids(run, keeper)
+    with lost(run, keeper):
+        assert f"site: {len(before)} of {len(before)} snapshots came" in well(site, "fetch", "--from", place)
+        assert ids(run, keeper) == before
+
+
 def test_a_rest_server_behind_a_ca_of_its_own(elsewhere: Elsewhere, site: Site, run: Run, tmp_path: Path) -> None:
     keeper, password = site.having("backup")[0].name, "a password: 50% & more"
     place = f"rest:https://{elsewhere.address}:{REST}/rag"
@@ -103,11 +112,7 @@ def test_a_rest_server_behind_a_ca_of_its_own(elsewhere: Elsewhere, site: Site, 
         rebuild.state_of("lab", f"{place}/site", key, tmp_path / "state")
     assert json.loads((tmp_path / "state/state.json").read_text())["site"] == "lab"
 
-    before = ids(run, keeper)
-    with lost(run, keeper):
-        told = well(site, "fetch", "--from", place)
-        assert f"site: {len(before)} of {len(before)} snapshots came" in told
-        assert ids(run, keeper) == before
+    comes_back(site, run, place)
 
     elsewhere.serves("another one")
     is_kept_out(run, keeper, "401 Unauthorized; a user and a password that it knows; make keep-secret", success)
@@ -133,10 +138,7 @@ def test_an_account_for_sftp(elsewhere: Elsewhere, site: Site, run: Run, tmp_pat
     is_whole(figures)
     success = figures["rag_backup_last_success_timestamp_seconds copy"]
 
-    before = ids(run, keeper)
-    with lost(run, keeper):
-        assert f"site: {len(before)} of {len(before)} snapshots came" in well(site, "fetch", "--from", place)
-        assert ids(run, keeper) == before
+    comes_back(site, run, place)
 
     elsewhere.lets_in("# nobody's")
     is_kept_out(run, keeper, "); a user and a key that it lets in; make keep-secret", success)
@@ -158,7 +160,7 @@ def test_an_s3_server_behind_a_ca_of_its_own(elsewhere: Elsewhere, site: Site, r
 
     # Making it is its owner's.
     assert "; a bucket that is there; make it at that server" in copied(run, keeper)[0]
-    elsewhere.has_bucket(password)
+    elsewhere.makes_bucket(password)
     deployed_with(tmp_path / "site", keeper, settings, given)
     said, figures = copied(run, keeper)
     is_whole(figures)
@@ -178,10 +180,7 @@ def test_an_s3_server_behind_a_ca_of_its_own(elsewhere: Elsewhere, site: Site, r
         rebuild.state_of("lab", f"{place}/site", key, tmp_path / "state")
     assert json.loads((tmp_path / "state/state.json").read_text())["site"] == "lab"
 
-    before = ids(run, keeper)
-    with lost(run, keeper):
-        assert f"site: {len(before)} of {len(before)} snapshots came" in well(site, "fetch", "--from", place)
-        assert ids(run, keeper) == before
+    comes_back(site, run, place)
 
     elsewhere.stores("another-one")
     is_kept_out(run, keeper, "; a user and a password that it knows; make keep-secret", success)
