@@ -53,8 +53,8 @@ live: setup ## the fleet built anew, deployed, tested as its users meet it, and 
 	  { $(PYTHON) -m pytest -v tests/live --site lab && $(PYTHON) -m pytest -q tests/lab/test_lifecycle.py; } || rc=$$?; \
 	  [ -n "$(KEEP_LAB)" ] || $(MAKE) lab-down || rc=$$?; exit $$rc)
 
-test-recovery: setup ## recoveries, rehearsed on the lab that runs: minutes, and the site is away meanwhile
-	$(call timed,recoveries,$(PYTHON) -m pytest -v -m recovery tests/live/test_recovery.py --site $(SITE))
+test-recovery: setup ## recoveries, long drills and second repositories, on the lab that runs: an hour, the site away at times
+	$(call timed,recoveries,$(PYTHON) -m pytest -v -m recovery tests/live --site $(SITE))
 
 PART ?= failover
 bench: setup ## figures of the lab that runs: PART=failover [FAULT=name,name] [REPEATS=5], PART=pgbench

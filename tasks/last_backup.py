@@ -97,15 +97,16 @@ def held(window: Mapping[str, Any]) -> dict[str, Any]:
 
 def remembered(site: Site, keeper: Machine, *, anew: bool = False) -> None:
     """
-    What the repositories know of recoveries is written down on a backup host that knows of none.
+    What is known of recoveries is written down on the backup host: what it knew itself, and what the repositories tell.
 
     + anew: it has them from elsewhere, and whatever it knew was of others
     """
-    if not anew and record_of(site, keeper):
-        return
-    if told := json.loads(restored.verb_on(site, keeper, "recoveries")):
+    # Each step of each recovery is read, and whoever has the repository may be waited for.
+    told = json.loads(restored.verb_on(site, keeper, f"recoveries{' --anew' if anew else ''}", seconds=900))
+    here = record_of(site, keeper)
+    if told and told != here:
         _keep(site, keeper, told)
-    elif anew:
+    elif here and not told:
         ask(site, keeper, f"rm -f {RECORD}")
 
 

@@ -187,7 +187,11 @@ def bring_repositories(site: Site, given: str, password: str, phases: Phases) ->
     else:
         fetch(site, keeper, given)
     restored.verb_on(site, keeper, "init --offline", seconds=900, stdin=f"{password}\n")
-    last_backup.remembered(site, keeper, anew=True)
+    try:
+        last_backup.remembered(site, keeper, anew=True)
+    except AskError as error:
+        # The data are what counts now; the host asks again by itself, and forgets nothing before it has heard.
+        phases.say(f"recoveries of before = unknown, nothing is forgotten until they are; {error}")
     phases.say(f"{keeper.name}: has the repositories of {given}")
 
 
@@ -251,6 +255,9 @@ def rebuild(
         phases.over("repositories")
         in_place.recover(site, Order(to, fresh=True), lambda _: None, phases)
         _drill(site, phases)
+        # One that the lost site never ended has its end now.
+        with suppress(AskError):
+            last_backup.remembered(site, keeper)
     return site
 
 

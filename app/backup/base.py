@@ -102,21 +102,27 @@ def _staged_and_taken(settings: Settings, room: Room) -> tuple[Snapshot, Source,
 
 
 def sources(settings: Settings) -> list[Source]:
-    """Every host that answers."""
-    found = []
+    """Every host that answers; raise BackupError with the last one's reason when none does."""
+    found, reason = [], ""
     for host in settings.cluster.hosts:
         try:
             session = psycopg2.connect(
                 settings.cluster.dsn("any", database=settings.cluster.name, program="rag-base", host=host),
                 password=credential("backup-password"),
             )
-        except psycopg2.Error:
+        except psycopg2.Error as error:
+            reason = " ".join(str(error).split())[:200]
             continue
         with contextlib.closing(session), session.cursor() as cursor:
             cursor.execute(STATE)
             standby, at, size = cursor.fetchone()
             if at is not None:
                 found.append(Source(host, standby, spool.position(at), int(size)))
+    if not found:
+        hosts = ", ".join(settings.cluster.hosts)
+        raise BackupError(
+            f"database = none that lets us in ({reason or 'no answer'}); one of {hosts}; make cluster SITE=…"
+        )
     return found
 
 

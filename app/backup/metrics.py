@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psycopg2
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -47,14 +48,24 @@ def recorded(settings: Settings, kind: str, work: Callable[[], Outcome]) -> int:
         with _ended_in_words():
             outcome = work()
     except BaseException as error:
-        publish(settings, kind, well=False, seconds=time.monotonic() - began)
-        if not isinstance(error, BackupError | OSError | psycopg2.Error):
-            raise
         outcome = Outcome(False, _one_line(error))
-    else:
-        publish(settings, kind, outcome.figures, well=outcome.well, seconds=time.monotonic() - began)
+        if not isinstance(error, BackupError | OSError | psycopg2.Error):
+            _told(settings, kind, outcome, began)
+            raise
+    told = _told(settings, kind, outcome, began)
     say(f"{kind}: {'done' if outcome.well else 'failed'} in {time.monotonic() - began:.1f} s; {outcome.words}")
-    return 0 if outcome.well else 1
+    return 0 if outcome.well and told else 1
+
+
+def _told(settings: Settings, kind: str, outcome: Outcome, began: float) -> bool:
+    """Whether the figures say how it ended; where they cannot, as on a full disk, the journal says that they do not."""
+    try:
+        publish(settings, kind, outcome.figures, well=outcome.well, seconds=time.monotonic() - began)
+    except OSError as error:
+        need = "a folder that can be written, with room"
+        say(f"figures of {kind} = not written, {error.strerror or error}; {need}; df -h {settings.textfiles}")
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -85,7 +96,7 @@ def publish(
 ) -> None:
     """Write the figures of one kind of work; the time of its last success stays what it was after a failure."""
     now = time.time()
-    success = now if well else _last_success(settings, kind)
+    success = now if well else published(settings, kind).get(SUCCESS, {}).get((("kind", kind),))
     common: dict[str, tuple[str, float]] = {
         "rag_backup_last_run_timestamp_seconds": ("End of the last run of this kind of work.", now),
         "rag_backup_last_result": ("1: the last run of this kind of work was good, 0: it was not.", float(well)),
@@ -97,12 +108,36 @@ def publish(
         Gauge(name, says, ["kind"], registry=registry).labels(kind).set(value)
     for name, (says, values) in (figures or {}).items():
         _add(registry, name, says, values)
-    path = settings.textfiles / f"rag_backup_{kind}.prom"
+    _write(settings.textfiles / f"rag_backup_{kind}.prom", generate_latest(registry))
+
+
+def published(settings: Settings, kind: str) -> dict[str, dict[Labels, float]]:
+    """What the last run of this kind of work left there: by name of the figure, each value by its labels."""
+    try:
+        text = (settings.textfiles / f"rag_backup_{kind}.prom").read_text(encoding="utf-8")
+        families = list(text_string_to_metric_families(text))
+    except (OSError, ValueError):
+        return {}
+    found: dict[str, dict[Labels, float]] = {}
+    for sample in (sample for family in families for sample in family.samples):
+        found.setdefault(sample.name, {})[tuple(sorted(sample.labels.items()))] = sample.value
+    return found
+
+
+def _write(path: Path, text: bytes) -> None:
+    """In one step, and past whatever lies there: the folder is another user's, who could put a link into it."""
     draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_bytes(generate_latest(registry))
-    # node_exporter is somebody else.
-    draft.chmod(0o644)
-    draft.replace(path)
+    try:
+        draft.unlink(missing_ok=True)
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+            file.write(text)
+            # node_exporter is somebody else.
+            os.fchmod(file.fileno(), 0o644)
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise
 
 
 def _add(registry: CollectorRegistry, name: str, says: str, values: float | Mapping[Labels, float]) -> None:
@@ -115,21 +150,5 @@ def _add(registry: CollectorRegistry, name: str, says: str, values: float | Mapp
         gauge.labels(**dict(labels)).set(value)
 
 
-def _last_success(settings: Settings, kind: str) -> float | None:
-    try:
-        text = (settings.textfiles / f"rag_backup_{kind}.prom").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return next(
-        (
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == SUCCESS
-        ),
-        None,
-    )
-
-
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:400] or type(error).__name__

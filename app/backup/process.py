@@ -53,11 +53,11 @@ _HELP_ELSEWHERE: Sequence[tuple[str, tuple[str, str]]] = (
     ),
     (
         r"permission denied \(",
-        ("a user and a key that it lets in", "make keep-secret NAME=second-repository-key; its authorized_keys"),
+        ("a user and a key that it lets in", "make keep-secret SITE=… NAME=second-repository-key; its authorized_keys"),
     ),
     (
         r"\b401\b|access ?key id|signature|no credentials",
-        ("a user and a password that it knows", "make keep-secret NAME=second-repository-environment"),
+        ("a user and a password that it knows", "make keep-secret SITE=… NAME=second-repository-environment"),
     ),
     (
         r"\b403\b|access ?denied|permission denied",
@@ -113,6 +113,8 @@ def failure(repository: Repository, kind: Failure, reason: str, command: str = "
     needed, usual = _HELP[kind]
     if not repository.local and kind == "locked":
         usual = "systemctl start rag-copy takes away the lock of one that was killed"
+    if not repository.local and kind == "corrupt":
+        needed, usual = "whole packs there, or an empty place for new copies", "docs/backup.md, A damaged repository"
     if not repository.local and kind in {"refused", "failed"}:
         found = (words for pattern, words in _HELP_ELSEWHERE if re.search(pattern, reason, re.IGNORECASE))
         needed, usual = next(found, (needed, usual))

@@ -20,7 +20,7 @@ from app.backup.watch import State, want_base, watch
 
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """After a receiver that ended at once, the longer the more often; one that received starts with the first again."""
-ASKED = "wal_sender_timeout=10s"
+ASKED = "wal_sender_timeout=20s"
 """The primary asks a silent receiver after half of that, and lets go of one that does not answer in the other half."""
 HANGS_SECONDS = 60.0
 """A watcher that has not looked for so long hangs: its questions to the primary end before."""
@@ -29,6 +29,7 @@ REMOVED = re.compile(r"requested WAL segment \w+ has already been removed")
 LEFT = re.compile(r"on timeline (\d+) is not in this server's history")
 FORKED = re.compile(r"forked from timeline \d+ at ([0-9A-F]+/[0-9A-F]+)")
 UNKNOWN_TIMELINE = re.compile(r"requested timeline (\d+) is not in this server's history")
+LET_GO = re.compile(r"server closed the connection unexpectedly|could not receive data from WAL stream")
 NO_SLOT = re.compile(r'replication slot "\w+" does not exist')
 FULL = "No space left on device"
 
@@ -173,8 +174,18 @@ def _mended(settings: Settings, slot: primary.Slot, said: str) -> str:
         names = spool.beyond(here, int(left[1]), spool.position(forked[1]))
         to = spool.set_aside(settings, names, "not-in-history")
         return f"timeline {left[1]} = left by the primary at {forked[1]}; what had come beyond it lies in {to}"
+    return _in_words(settings, said)
+
+
+def _in_words(settings: Settings, said: str) -> str:
+    """Where nothing is to be put right here: what an operator may do."""
     if FULL in said:
         return f"spool = the disk is full; room is needed, the primary keeps the log meanwhile; df -h {settings.folder}"
     if NO_SLOT.search(said):
         return f"slot {settings.cluster.slot} = not there; Patroni makes it on the primary; make cluster"
+    if LET_GO.search(said):
+        return (
+            f"receiver = let go by the primary ({said[-200:]}); a primary that runs, and a disk here that answers"
+            " within ten seconds; make cluster SITE=…; vmstat 5"
+        )
     return f"receiver = ended ({said[-300:] or 'without a word'}); it starts again by itself; make cluster"

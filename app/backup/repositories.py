@@ -48,7 +48,8 @@ def second(settings: Settings, kind: Kind) -> Repository | None:
     if re.search(r"//[^/@\s:]*:[^/@\s]*@", place):
         raise ConfigurationError(
             f"second repository = {without_password(place)} with a password in its address, which many can read; an "
-            f"address alone, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD; make keep-secret NAME={ENVIRONMENT}"
+            "address alone, and RESTIC_REST_USERNAME and RESTIC_REST_PASSWORD; "
+            f"make keep-secret SITE=… NAME={ENVIRONMENT}"
         )
     authority = {"RESTIC_CACERT": settings.second.ca} if settings.second.ca else {}
     return Repository(
@@ -67,7 +68,7 @@ def _ssh(elsewhere: Second) -> str:
     if not key.is_file():
         raise ConfigurationError(
             f"second repository = {place}; the private key that its server lets in is needed; "
-            f"make keep-secret NAME={KEY}"
+            f"make keep-secret SITE=… NAME={KEY}"
         )
     if not elsewhere.known_hosts:
         raise ConfigurationError(

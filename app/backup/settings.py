@@ -41,7 +41,7 @@ class Cluster(Table):
         What libpq connects with, without the password: that comes from `environment`.
 
         + host: this one alone instead of all
-        + session: a setting of PostgreSQL for this session, as in wal_sender_timeout=10s
+        + session: a setting of PostgreSQL for this session, as in wal_sender_timeout=20s
         """
         hosts = (host,) if host else self.hosts
         words = {

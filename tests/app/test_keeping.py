@@ -192,7 +192,8 @@ def test_a_backup_host_that_is_built_anew_has_recoveries_and_the_last_backups_of
         for place in ("repositories", "elsewhere", "anew/repositories"):
             empty(settings, tmp_path / place / kind)
     base, log = (taken(of(settings, kind), mark(tmp_path / "any", kind), kind) for kind in ("base", "wal"))
-    told = {"at": log.at.isoformat(), "base": base.id, "log": log.id, "done": True, "breaks": []}
+    told = {"at": log.at.isoformat(), "base": base.id, "log": log.id, "done": True}
+    told["breaks"] = [[log.at.isoformat(), (log.at + HOUR).isoformat()]]
     mark(settings.site_folder, "the site")
     (settings.folder / "recovery.json").write_text(json.dumps(told))
 
@@ -211,14 +212,23 @@ def test_a_backup_host_that_is_built_anew_has_recoveries_and_the_last_backups_of
     assert (found.base, found.log) == (bases[0].id, (logs[0].id,))
     assert bases[0].id != base.id
     assert window.window(anew)["log"]["id"] == log.id
-    # Until somebody has written down what the repository knows, nothing goes, here and there.
+    # Until somebody has written down what the repository knows, nothing goes, here and there; one of this host's own
+    # recoveries is not all of it.
     there = copying.second(anew, "base")
     assert there
-    assert maintain._past(anew) == (None, recoveries.UNKNOWN)
-    assert copying._past(anew, there) is None
-    (anew.folder / "recovery.json").write_text(json.dumps(told))
+    later = datetime.now(UTC)
+    its_own = told | {"at": later.isoformat(), "base": "its own", "breaks": []}
+    for known in (None, its_own):
+        if known:
+            (anew.folder / "recovery.json").write_text(json.dumps(known))
+        assert maintain._past(anew) == (None, recoveries.UNKNOWN)
+        assert copying._past(anew, there) == (None, recoveries.UNKNOWN)
+    assert recoveries.run(anew) == 0
+    both = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert both == its_own | {"breaks": told["breaks"]}
+    (anew.folder / "recovery.json").write_text(json.dumps(both))
     assert maintain._past(anew)[0]
-    assert copying._past(anew, there)
+    assert copying._past(anew, there)[0]
 
 
 def test_copies_of_copies_are_known_by_the_first_one(
@@ -243,11 +253,11 @@ def test_copies_of_copies_are_known_by_the_first_one(
         empty(settings, tmp_path / name / "base")
     assert copied(on(".", second)).new == 2
     assert fetch.run(on("anew", second)) == 0
-    there = copied(on("anew", third))
-    assert (there.problem, there.new, there.lag) == ("", 2, 0.0)
+    there, known = copied(on("anew", third)), restic.snapshots(of(settings, "base"))
+    assert (there.problem, there.new, there.newest) == ("", 2, known[-1].at.timestamp())
     assert fetch.run(on("again", third)) == 0
     assert fetch.run(on("again", third)) == 0
 
-    assert "base: 0 of 2 snapshots came, the others were here" in capsys.readouterr().out
+    assert "base: 0 of 2 snapshots came, 2 were here" in capsys.readouterr().out
     found = restic.snapshots(replace(of(settings, "base"), location=str(tmp_path / "again/repositories/base")))
     assert [one.original for one in found] == originals

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -112,7 +113,9 @@ def test_a_server_that_only_adds_gets_all_and_keeps_all_and_a_lost_repository_co
         assert keys.opens(elsewhere, password=OFFLINE)
         found = figures(site)
         assert found["rag_backup_last_result"] == 1
-        assert found[f"rag_backup_copy_lag_seconds {KIND}"] == 0
+        newest = restic.snapshots(of(settings, KIND))[-1].at.timestamp()
+        assert found[f"rag_backup_copy_newest_timestamp_seconds {KIND}"] == newest
+        assert time.time() - found[f"rag_backup_copy_read_timestamp_seconds {KIND}"] < 600
         assert found[f"rag_backup_copy_keys {KIND}"] == 2
 
 

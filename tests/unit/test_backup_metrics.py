@@ -83,6 +83,39 @@ def test_a_run_that_systemd_ends_has_failed_and_cleared_what_it_staged(
     assert signal.getsignal(signal.SIGTERM) == former
 
 
+def test_a_link_in_the_figures_folder_is_not_followed(settings: Settings, tmp_path: Path) -> None:
+    """The folder is node_exporter's, which somebody may have taken over."""
+    config = tmp_path / "config-of-a-repository"
+    config.write_text("what all depends on")
+    for name in (f"rag_backup_wal.{os.getpid()}", "rag_backup_wal.prom"):
+        (tmp_path / name).symlink_to(config)
+
+    metrics.publish(settings, "wal", well=True)
+
+    assert config.read_text() == "what all depends on"
+    assert figures(settings, "wal")["rag_backup_last_result"] == 1
+
+
+def test_figures_that_cannot_be_written_are_said_and_fail_the_unit(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = settings.model_copy(update={"textfiles": tmp_path / "not-there"})
+
+    assert metrics.recorded(lost, "base", lambda: Outcome(True, "3 files")) == 1
+
+    figures_lost, last = capsys.readouterr().out.splitlines()
+    assert figures_lost.startswith("figures of base = not written, No such file or directory; ")
+    assert "base: done in " in last
+
+
+def test_what_another_put_in_their_place_is_no_figure(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "rag_backup_base.prom").write_text("} no figures {\n")
+
+    assert metrics.published(settings, "base") == {}
+    metrics.publish(settings, "base", well=False)
+    assert figures(settings, "base")["rag_backup_last_result"] == 0
+
+
 def test_node_exporter_may_read_the_figures_and_finds_no_draft(settings: Settings, tmp_path: Path) -> None:
     metrics.publish(settings, "wal", well=True)
 

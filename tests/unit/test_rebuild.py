@@ -9,11 +9,12 @@ import pytest
 from pyrage import x25519
 
 from inventories.escrow import offline_password
-from inventories.settings import SettingsError, Site
+from inventories.settings import Machine, SettingsError, Site
 from tasks import last_backup, rebuild, restored
 from tasks.cluster import site_of
 from tasks.in_place import Phases
 from tasks.members import RefusedError
+from tasks.ssh import AskError
 from tests.unit.recovering import RECORD
 
 
@@ -145,7 +146,7 @@ def test_the_repositories_belong_to_the_user_of_the_backups_whatever_rights_they
     monkeypatch.setattr(rebuild, "ask", lambda *words, **_: scripts.append(words[2]) or "")
     monkeypatch.setattr(rebuild, "stream", lambda *words: scripts.append(words[1]))
     monkeypatch.setattr(restored, "verb_on", lambda *words, **_: scripts.append(words[2]) or "{}")
-    monkeypatch.setattr(last_backup, "ask", lambda *_, **__: "")
+    monkeypatch.setattr(last_backup, "ask", lambda *_, **__: "{}")
 
     rebuild.bring_repositories(prod, str(tmp_path), "the offline password", Phases(lambda _: None, lambda: 0.0))
 
@@ -153,29 +154,62 @@ def test_the_repositories_belong_to_the_user_of_the_backups_whatever_rights_they
     assert whole == "systemctl restart rag-repositories"
     assert "install -d -m 700 -o rag-backup -g rag-backup /var/lib/rag-backup/repositories" in aside
     assert unpacked.startswith("cd /; runuser -u rag-backup -- sh -c ")
-    assert (keyed, remembered) == ("init --offline", "recoveries")
+    assert (keyed, remembered) == ("init --offline", "recoveries --anew")
+
+
+OTHER = RECORD | {"at": "2026-11-26T11:00:00+00:00"}
 
 
 @pytest.mark.parametrize(
-    ("here", "anew", "kept"),
+    ("here", "told", "anew", "done"),
     [
-        ({}, False, RECORD),
-        # What this host knows by itself is newer than what was copied from it.
-        (RECORD | {"at": "2026-11-28T01:00:00+00:00"}, False, None),
-        (RECORD | {"at": "2020-01-01T01:00:00+00:00"}, True, RECORD),
+        ({}, RECORD, False, [RECORD]),
+        # Nothing is written that is known already.
+        (RECORD, RECORD, False, []),
+        ({}, {}, False, []),
+        # What it knew was of another site.
+        (OTHER, RECORD, True, [RECORD]),
+        (OTHER, {}, True, ["rm"]),
     ],
 )
 def test_a_backup_host_that_is_built_anew_knows_of_recoveries_again(
-    prod: Site, monkeypatch: pytest.MonkeyPatch, here: dict[str, object], anew: bool, kept: dict[str, object] | None
+    prod: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    here: dict[str, object],
+    told: dict[str, object],
+    anew: bool,
+    done: list[object],
 ) -> None:
-    written: list[object] = []
+    happened, verbs = list[object](), list[str]()
     monkeypatch.setattr(last_backup, "record_of", lambda *_: here)
-    monkeypatch.setattr(restored, "verb_on", lambda *_, **__: json.dumps(RECORD))
-    monkeypatch.setattr(last_backup, "_keep", lambda _, __, record: written.append(record))
+    monkeypatch.setattr(last_backup, "ask", lambda *words: happened.append(words[2].split()[0]))
+    monkeypatch.setattr(restored, "verb_on", lambda *words, **_: verbs.append(words[2]) or json.dumps(told))
+    monkeypatch.setattr(last_backup, "_keep", lambda _, __, record: happened.append(record))
 
     last_backup.remembered(prod, prod.machine("ops1"), anew=anew)
 
-    assert written == ([kept] if kept else [])
+    assert happened == done
+    assert verbs == [f"recoveries{' --anew' if anew else ''}"]
+
+
+def test_a_rebuild_goes_on_where_nobody_can_read_what_recoveries_wrote_down(
+    prod: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+
+    def verb_on(_: Site, __: Machine, verb: str, **___: object) -> str:
+        if verb.startswith("recoveries"):
+            raise AskError("ops1: backup recoveries = exit 1; repository site = corrupt")
+        return "{}"
+
+    monkeypatch.setattr(rebuild, "ask", lambda *_, **__: "")
+    monkeypatch.setattr(last_backup, "ask", lambda *_, **__: "{}")
+    monkeypatch.setattr(rebuild, "stream", lambda *_: None)
+    monkeypatch.setattr(restored, "verb_on", verb_on)
+
+    rebuild.bring_repositories(prod, str(tmp_path), "the offline password", Phases(said.append, lambda: 0.0))
+
+    assert [line for line in said if "nothing is forgotten until they are" in line]
 
 
 def test_another_servers_secrets_are_given_to_what_reads_there_alone(

@@ -5,6 +5,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from app.backup import base, copying, maintain, manifest, repositories, restic, snapshot, spool
@@ -42,6 +43,21 @@ def test_the_furthest_replica_gives_the_base_and_the_primary_where_there_is_none
         base.chosen([])
     with pytest.raises(BackupError, match="no primary among 1"):
         base.chosen([near], primary=True)
+
+
+def test_a_base_that_no_database_gives_says_why(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    credentials = Path(os.environ["CREDENTIALS_DIRECTORY"])
+    (credentials / "backup-password").write_text("x")
+
+    def refuses(*_: object, **__: object) -> None:
+        raise psycopg2.OperationalError("SSL error: certificate has expired")
+
+    monkeypatch.setattr(psycopg2, "connect", refuses)
+
+    with pytest.raises(
+        BackupError, match=r"lets us in \(SSL error: certificate has expired\); one of db1; make cluster"
+    ):
+        base.sources(settings)
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**31, 2**31 + 1, 10 * 2**31, 2**42])
@@ -133,7 +149,7 @@ def test_over_sftp_ssh_uses_the_sites_key_for_the_server_that_shows_its_own_and_
 ) -> None:
     place = {"repository": "sftp://backup@example.org:2222//srv/rag"}
     with pytest.raises(
-        ConfigurationError, match="private key that its server lets in is needed; make keep-secret NAME"
+        ConfigurationError, match="private key that its server lets in is needed; make keep-secret SITE=… NAME"
     ):
         repositories.second(settings.model_copy(update={"second": Second(**place)}), "wal")
     key = tmp_path / "credentials/second-repository-key"

@@ -240,7 +240,10 @@ def test_why_ssh_did_not_come_in_is_told_though_restic_lost_it(says: Says, said:
 @pytest.mark.parametrize(
     ("said", "help_"),
     [
-        ("unexpected HTTP response (401): 401 Unauthorized", "make keep-secret NAME=second-repository-environment"),
+        (
+            "unexpected HTTP response (401): 401 Unauthorized",
+            "make keep-secret SITE=… NAME=second-repository-environment",
+        ),
         ("tls: failed to verify certificate: x509: certificate signed by unknown authority", "second_repository_ca"),
         ("client.BucketExists: Access Denied.", "the log of that server"),
         ("Stat: The specified bucket does not exist", "a bucket that is there"),

@@ -208,6 +208,15 @@ def test_a_full_disk_says_where_to_look(settings: Settings) -> None:
     assert said.endswith(f"df -h {settings.folder}")
 
 
+def test_a_receiver_that_was_let_go_says_that_the_disk_here_may_be_slow(settings: Settings) -> None:
+    slot = Slot(lost=False, active=True, system=1, segment=FIRST)
+
+    said = _mended(settings, slot, "error: could not receive data from WAL stream: server closed the connection")
+
+    assert said.startswith("receiver = let go by the primary (")
+    assert "a disk here that answers" in said
+
+
 def test_what_is_too_old_leaves_the_spool_and_histories_stay(settings: Settings) -> None:
     fill(settings, FIRST, "000000010000000000000003", "000000020000000000000003", "000000020000000000000004.partial")
     fill(settings, "00000002.history")
