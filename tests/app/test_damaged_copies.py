@@ -85,6 +85,8 @@ def test_a_damaged_pack_keeps_back_what_needs_it_and_nothing_else(
     assert "base: 2 of 3 snapshots came, 0 were here" in said
     assert "base: 1 did not come, damaged there: " in said
     assert f"{damaged.at:%Y-%m-%d}" in said
+    # Maintenance asks the site's state what must stay.
+    assert said.index("site: ") < said.index("base: ")
 
 
 def test_what_lacks_its_newest_snapshot_is_not_all(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
