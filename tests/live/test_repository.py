@@ -140,15 +140,16 @@ pack.chmod(0o600)
 restic.backup(at("repositories/base"), HERE / "figures", tags=["base"])
 pack.unlink()
 lost = copying._copied(settings, "base", target, None)
-print(json.dumps([keyless, first, second.new, second.lag, [one.original for one in there],
+newest = restic.snapshots(at("whole"))[-1].at.timestamp()
+print(json.dumps([keyless, first, second.new, second.newest == newest, [one.original for one in there],
                   [one.id for one in restic.snapshots(at("whole"))], lost.problem, figures("copy")]))
 """
     )
 
-    keyless, first, again, lag, there, whole, lost, figures = found
+    keyless, first, again, is_newest, there, whole, lost, figures = found
     # The place that the line on paper does not open gets its copies, and is no good one.
     assert keyless == 1
-    assert (first, again, lag) == (0, 0, 0.0)
+    assert (first, again, is_newest) == (0, 0, True)
     assert there == whole
     # What the first one lost since is in the second one, and a new snapshot that needs none of it comes along.
     assert lost == ""
