@@ -185,7 +185,7 @@ def bring_repositories(site: Site, given: str, password: str, phases: Phases) ->
         _unpack(site, keeper, given, folder)
         ask(site, keeper, "systemctl restart rag-repositories", seconds=900)
     else:
-        fetch(site, keeper, given)
+        phases.say(fetch(site, keeper, given))
     restored.verb_on(site, keeper, "init --offline", seconds=900, stdin=f"{password}\n")
     try:
         last_backup.remembered(site, keeper, anew=True)

@@ -212,6 +212,18 @@ def test_a_rebuild_goes_on_where_nobody_can_read_what_recoveries_wrote_down(
     assert [line for line in said if "nothing is forgotten until they are" in line]
 
 
+def test_a_rebuild_says_what_did_not_come_from_another_server(prod: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(rebuild, "ask", lambda *_, **__: "")
+    monkeypatch.setattr(last_backup, "ask", lambda *_, **__: "{}")
+    told = "base: 1 did not come, damaged there: 1234abcd of 2026-11-27 08:00:00+00:00"
+    monkeypatch.setattr(restored, "verb_on", lambda *words, **_: told if words[2].startswith("fetch") else "{}")
+
+    rebuild.bring_repositories(prod, "s3:https://s3.example.org/rag", "offline", Phases(said.append, lambda: 0.0))
+
+    assert told in said
+
+
 def test_another_servers_secrets_are_given_to_what_reads_there_alone(
     prod: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What two backup hosts wrote down of recoveries, the second without the first one's, told as one history."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from app.backup.recoveries import together
 
@@ -9,7 +10,7 @@ HOUR = timedelta(hours=1)
 BASES = [NOON + number * HOUR for number in (-5, 1, 4)]
 
 
-def record(at: datetime, *breaks: tuple[datetime, datetime], base: str = "b", done: bool = True) -> dict[str, object]:
+def record(at: datetime, *breaks: tuple[datetime, datetime], base: str = "b", done: bool = True) -> dict[str, Any]:
     pairs = [[before.isoformat(), after.isoformat()] for before, after in breaks]
     began = (at + HOUR / 2).isoformat()
     return {"at": at.isoformat(), "base": base, "log": "l", "began": began, "done": done, "breaks": pairs}
@@ -22,7 +23,7 @@ def test_the_newest_recovery_is_gone_back_from_and_all_breaks_are_known() -> Non
     for told in ([first, second], [second, first]):
         found = together(told, list)
         assert (found["base"], found["done"]) == ("second", True)
-        assert found["breaks"] == [*first["breaks"], *second["breaks"]]  # type: ignore[misc]
+        assert found["breaks"] == [*first["breaks"], *second["breaks"]]
 
 
 def test_a_recovery_whose_end_nobody_wrote_down_ends_with_the_base_after_it() -> None:
@@ -30,7 +31,7 @@ def test_a_recovery_whose_end_nobody_wrote_down_ends_with_the_base_after_it() ->
 
     found = together([lost, second], lambda: BASES)
 
-    assert found["breaks"] == [[NOON.isoformat(), (NOON + HOUR).isoformat()], *second["breaks"]]  # type: ignore[misc]
+    assert found["breaks"] == [[NOON.isoformat(), (NOON + HOUR).isoformat()], *second["breaks"]]
 
 
 def test_each_step_of_one_recovery_takes_the_place_of_the_step_before() -> None:
